@@ -1,0 +1,50 @@
+# Classis. `make help` lists what there is; everything needs only Python >= 3.11, pip and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP     = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --root-user-action=ignore
+TESTS  ?= tests
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check format docs lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: $(VENV)/ready  ## start everything on this machine, with demo data; Ctrl-C stops it
+	@exec $(BIN)/classis up
+
+test: $(VENV)/ready  ## all tests, on servers they start themselves (TESTS=tests/unit for some)
+	$(BIN)/pytest $(TESTS)
+
+check: $(VENV)/ready  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/ready  ## put the code in shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/ready  ## write docs/subjects.md and the golden schemas from the contract
+	$(BIN)/classis subjects > docs/subjects.md
+	$(BIN)/python -m tests.contract.golden
+
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+         --custom-compile-command "make lock"
+lock:  ## compile requirements/*.txt, with hashes (needs uv)
+	$(LOCK) pyproject.toml -o requirements/runtime.txt
+	$(LOCK) pyproject.toml requirements/dev.in -o requirements/dev.txt
+	$(LOCK) requirements/oracle.in -o requirements/oracle.txt
+
+clean:  ## remove the environments; demo data stays
+	rm -rf $(VENV) .venv-oracle
+
+$(VENV)/ready: requirements/dev.txt pyproject.toml
+	@echo "making the environment in $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Classis needs Python 3.11 or newer; set PYTHON=")'
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@$(PIP) --require-hashes --no-deps -r requirements/dev.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@

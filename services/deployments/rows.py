@@ -1,0 +1,188 @@
+"""Rows of Postgres to the public JSON of a deployment.
+
+What users stored in jsonb columns is passed on as Postgres prints it, without blanks; only numbers with a decimal point
+are printed anew, because Prefect reads them as 64-bit floats. Objects whose keys have a fixed order are read and
+rebuilt. A stored value that Prefect would fail on is passed on as it is: one odd row must not cost its neighbours.
+"""
+
+import json
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw
+
+from shared import instants
+from shared.deployment import Actor, ConcurrencyLimit, ConcurrencyOptions, Deployment, Schedule
+from shared.postgres import Record
+
+_DECIMAL = re.compile(r"\d\.\d")
+_EMPTY = Raw(b"{}")
+_NULL = Raw(b"null")
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?|(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+
+encode = msgspec.json.Encoder().encode
+
+
+def passed(text: str | None) -> Raw | None:
+    """A jsonb value as it goes out, or None for SQL NULL."""
+    if text is None:
+        return None
+    if _DECIMAL.search(text):
+        return _floats_reprinted(text)
+    return Raw(text if len(text) <= 2 else msgspec.json.format(text, indent=-1))
+
+
+def _floats_reprinted(text: str) -> Raw:
+    try:
+        value = json.loads(text, parse_float=_float)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting beyond the parser
+        return Raw(msgspec.json.format(text, indent=-1))
+    return _printed(value)
+
+
+def _float(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+def _printed(value: Any) -> Raw:
+    return Raw(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _labels(text: str | None) -> Raw:
+    return _EMPTY if text in {None, "null", "[]", "0", "false"} else passed(text) or _EMPTY
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    value = json.loads(text) if text is not None else None
+    return value if isinstance(value, dict) else None
+
+
+def _actor(text: str | None) -> Actor | None:
+    if (stored := _object(text)) is None:
+        return None
+    return Actor(stored.get("id"), stored.get("type"), stored.get("display_value"))
+
+
+def _options(text: str | None) -> ConcurrencyOptions | None:
+    if (stored := _object(text)) is None:
+        return None
+    return ConcurrencyOptions(stored.get("collision_strategy"), stored.get("grace_period_seconds"))
+
+
+# --- schedules: three kinds, told apart by their keys, with defaults for keys that older writers left out
+
+
+def _timing(text: str) -> Raw:
+    stored = _object(text) or {}
+    for kind, rebuild in (("interval", _interval), ("cron", _cron), ("rrule", _rrule)):
+        if kind in stored:
+            return _printed(rebuild(stored))
+    return passed(text) or _NULL
+
+
+def _interval(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "interval": _seconds(stored["interval"]),
+        "anchor_date": _anchor(stored.get("anchor_date")),
+        "timezone": "UTC" if stored.get("timezone") is None else stored["timezone"],
+    }
+
+
+def _cron(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {"cron": stored["cron"], "timezone": stored.get("timezone"), "day_or": stored.get("day_or", True)}
+
+
+def _rrule(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {"rrule": stored["rrule"], "timezone": stored.get("timezone", "UTC")}
+
+
+def _seconds(interval: Any) -> Any:
+    """Seconds as a float of whole microseconds, from a number, `PT1H` or `01:00:00`."""
+    if isinstance(interval, int | float):
+        return timedelta(seconds=interval).total_seconds()
+    if isinstance(interval, str) and (found := _DURATION.fullmatch(interval)):
+        days, *iso, hours, minutes, seconds = found.groups()
+        clock = iso if hours is None else (hours, minutes, seconds)
+        parts = (float(part or 0) for part in (days, *clock))
+        return timedelta(**dict(zip(("days", "hours", "minutes", "seconds"), parts, strict=True))).total_seconds()
+    return interval
+
+
+def _anchor(stored: Any) -> Any:
+    """The anchor with the offset it was stored with; without one it is now, in Prefect too."""
+    if stored is None:
+        return instants.render(datetime.now(UTC))
+    try:
+        return instants.render(instants.parse(stored))
+    except ValueError:
+        return stored
+
+
+def schedule(record: Record) -> Schedule:
+    return Schedule(
+        record["id"],
+        record["created"],
+        record["updated"],
+        record["deployment_id"],
+        _timing(record["schedule"]),
+        record["active"],
+        record["max_scheduled_runs"],
+        passed(record["parameters"]),
+        record["slug"],
+    )
+
+
+def by_deployment(records: Iterable[Record]) -> Mapping[UUID, list[Schedule]]:
+    found: defaultdict[UUID, list[Schedule]] = defaultdict(list)
+    for record in records:
+        found[record["deployment_id"]].append(schedule(record))
+    return found
+
+
+def by_id(records: Iterable[Record]) -> Mapping[UUID, ConcurrencyLimit]:
+    return {record["id"]: ConcurrencyLimit(*record.values()) for record in records}
+
+
+def deployment(
+    record: Record, schedules: Mapping[UUID, list[Schedule]], limits: Mapping[UUID, ConcurrencyLimit]
+) -> Deployment:
+    """One row with what belongs to it. The linked queue's name wins over the text column."""
+    return Deployment(
+        id=record["id"],
+        created=record["created"],
+        updated=record["updated"],
+        name=record["name"],
+        version=record["version"],
+        description=record["description"],
+        flow_id=record["flow_id"],
+        paused=record["paused"],
+        schedules=schedules.get(record["id"], []),
+        concurrency_limit=None,
+        global_concurrency_limit=limits.get(record["concurrency_limit_id"]),
+        concurrency_options=_options(record["concurrency_options"]),
+        job_variables=passed(record["infra_overrides"]),
+        parameters=passed(record["parameters"]),
+        tags=passed(record["tags"]),
+        labels=_labels(record["labels"]),
+        work_queue_name=record["work_queue_name"] if record["queue_name"] is None else record["queue_name"],
+        work_queue_id=record["work_queue_id"],
+        last_polled=record["last_polled"],
+        parameter_openapi_schema=passed(record["parameter_openapi_schema"]),
+        path=record["path"],
+        pull_steps=passed(record["pull_steps"]),
+        entrypoint=record["entrypoint"],
+        storage_document_id=record["storage_document_id"],
+        infrastructure_document_id=record["infrastructure_document_id"],
+        created_by=_actor(record["created_by"]),
+        updated_by=_actor(record["updated_by"]),
+        work_pool_name=record["pool_name"],
+        status=record["status"],
+        enforce_parameter_schema=record["enforce_parameter_schema"],
+    )

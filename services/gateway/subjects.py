@@ -1,0 +1,80 @@
+"""The door on the bus: the three searches as subjects, with the grammar, answers and errors of HTTP.
+
+A request is JSON, or MessagePack when its Content-Type header says so; the reply is the same kind. An error has
+Prefect's body, and its status in the headers that NATS's services use.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from services.gateway import decode, fanout, problems
+from services.gateway.problems import Answer
+from shared.bus import Answer as OnBus
+from shared.bus import Bus, Message
+from shared.contract import CONTENT_TYPE, COUNT, ERROR_CODE, ERROR_NAME, FILTER, MSGPACK, PAGINATE, WITHIN
+from shared.filters import Count
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
+    """Serves the public subjects until the block is left."""
+    async with AsyncExitStack() as stack:
+        for endpoint in (FILTER, PAGINATE, COUNT):
+            answer = searching(bus, endpoint.request, settings)
+            await stack.enter_async_context(bus.listen(endpoint.subject, endpoint.service, answer))
+        yield
+
+
+def searching(bus: Bus, kind: type[Count], settings: Settings) -> OnBus:
+    async def answer(message: Message) -> Message:
+        packed = message.headers.get(CONTENT_TYPE) == MSGPACK
+        try:
+            largest = settings.default_limit
+            payload = message.payload
+            found = decode.read_msgpack(kind, payload) if packed else decode.read(kind, payload, largest)
+            search = decode.settled(found, largest)
+            deadline = fanout.Deadline(min(settings.deadline, _within(message)))
+            body = await fanout.answer(bus, search, largest, deadline)
+            return _reply(Answer(body), packed)
+        except Exception as error:  # this is a door: every error gets its answer in problems
+            refusal = problems.answer_to(error)
+            if refusal.status == 500:
+                log.exception("a search on the bus failed")
+            return _reply(refusal, packed)
+
+    return answer
+
+
+def _within(message: Message) -> float:
+    try:
+        return float(message.headers.get(WITHIN, "inf"))
+    except ValueError:
+        raise problems.Problem(400, f"{WITHIN} is not a number of seconds") from None
+
+
+def _reply(answer: Answer, packed: bool) -> Message:
+    headers = {CONTENT_TYPE: MSGPACK} if packed else {}
+    if answer.status != 200:
+        headers |= {
+            ERROR_CODE: str(answer.status),
+            ERROR_NAME: "Search refused" if answer.status < 500 else "Search failed",
+        }
+    return Message(_as_msgpack(answer.body) if packed else answer.body, headers)
+
+
+def _as_msgpack(body: bytes) -> bytes:
+    """The same document; an integer beyond 64 bits, which MessagePack does not know, becomes a float."""
+    return msgspec.msgpack.encode(json.loads(body, parse_int=_integer))
+
+
+def _integer(digits: str) -> Any:
+    number = int(digits) if len(digits) <= 20 else 2**64
+    return number if -(2**63) <= number < 2**64 else float(digits)

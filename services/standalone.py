@@ -1,0 +1,231 @@
+"""`classis up`: the whole fleet on this machine, for a first look. PostgreSQL and NATS come along unless named.
+
+Everything started here is stopped in reverse order, or dies with this process. A database that is given with
+CLASSIS_POSTGRES_DSN is only read: no tables, no demo data.
+"""
+
+import argparse
+import asyncio
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+
+from services import embedded, seed
+from services.demo import Sizes
+from services.embedded import StartError
+from shared.settings import read
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "deploy" / "schema.sql"
+SERVICES = ("flows", "runs", "work_pools", "deployments", "gateway")
+DEMO = Sizes(deployments=1_000, flow_runs=30_000, task_runs=90_000)
+READY_WITHIN = 60.0
+STOP_WITHIN = 15.0
+STOPPING = {signal.SIGINT, signal.SIGTERM}
+
+Fleet = Mapping[str, embedded.Process]
+
+WELCOME = """
+Classis answers at {address}/api. Try:
+
+    curl -s {address}/api/deployments/paginate -H 'content-type: application/json' -d '{{"limit":2}}'
+
+Logs are in {logs}. {data}
+Ctrl-C stops everything.
+"""
+OWN_DATA = "The data stays in {home}; remove that folder to start anew."
+GIVEN_DATA = "The database given is only read."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What `classis up` takes."""
+    parser.description = (
+        "Start the fleet on this machine, with a PostgreSQL and a NATS of its own and demo data. Settings come from "
+        "the environment: CLASSIS_POSTGRES_DSN and CLASSIS_NATS_URL name servers to use instead (the database is then "
+        "only read), CLASSIS_HOST and CLASSIS_PORT say where to listen, CLASSIS_HOME where the data lies. "
+        "The sizes below count at the first start only."
+    )
+    seed.sizes(parser, DEMO)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the fleet until a signal; gives the exit code."""
+    try:
+        return up(os.environ, Sizes(args.deployments, args.flow_runs, args.task_runs))
+    except (StartError, seed.SeedError, asyncpg.PostgresError) as error:
+        _say(f"classis up: {error}")
+        return 1
+
+
+def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
+    """Start everything, wait for Ctrl-C, SIGTERM or a service's end, stop everything. Call it from the main thread."""
+    settings, home = read(environment), embedded.home_directory()
+    port = _claimed(settings.host, settings.port)
+    with _signals(), ExitStack() as stack:
+        try:
+            dsn = environment.get("CLASSIS_POSTGRES_DSN") or stack.enter_context(_database(home, demo))
+            url = environment.get("CLASSIS_NATS_URL") or stack.enter_context(_bus(home))
+            told = {"POSTGRES_DSN": dsn, "NATS_URL": url, "HOST": settings.host, "PORT": str(port)}
+            logs = _logs(home)
+            fleet = stack.enter_context(_fleet({**environment, **{f"CLASSIS_{k}": v for k, v in told.items()}}, logs))
+            address = _address(settings.host, port)
+            _await_ready(fleet, address, logs)
+            data = GIVEN_DATA if environment.get("CLASSIS_POSTGRES_DSN") else OWN_DATA.format(home=home)
+            _say(WELCOME.format(address=address, logs=logs, data=data))
+            return _watch(fleet, logs)
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            _say("stopping")
+            _ignore_signals()  # stopping takes seconds at most, and a second Ctrl-C would leave it half done
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Leave on SIGTERM as on Ctrl-C, from wherever we are."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ignore_signals() -> None:
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _claimed(host: str, port: int) -> int:
+    """The port to listen on, free at this moment; a free one for 0."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        advice = "stop what listens there, or choose others with CLASSIS_HOST and CLASSIS_PORT"
+        raise StartError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}") from None
+
+
+def _address(host: str, port: int) -> str:
+    """Where this machine reaches a gateway that listens there."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — two that stand for every address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def _database(home: Path, demo: Sizes) -> Iterator[str]:
+    _say(f"starting PostgreSQL in {home}")
+    with embedded.postgres(home) as dsn:
+        asyncio.run(_furnish(dsn, demo))
+        yield dsn
+
+
+async def _furnish(dsn: str, demo: Sizes) -> None:
+    """Tables and demo data, unless there are some. Each comes whole or not at all, so what is there is complete."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        if await connection.fetchval("SELECT to_regclass('flow') IS NULL"):
+            await connection.execute(SCHEMA.read_text())
+        furnished = await connection.fetchval("SELECT EXISTS (SELECT FROM flow)")
+    finally:
+        await connection.close()
+    if not furnished:
+        _say("loading demo data")
+        await seed.seed(dsn, **vars(demo), until=datetime.now(UTC))
+
+
+@contextmanager
+def _bus(home: Path) -> Iterator[str]:
+    _say("starting NATS")
+    with embedded.nats(home) as url:
+        yield url
+
+
+def _logs(home: Path) -> Path:
+    try:
+        home.mkdir(mode=0o711, parents=True, exist_ok=True)
+        (home / "log").mkdir(exist_ok=True)
+    except OSError as error:
+        raise StartError(f"cannot keep logs in {home} ({error.strerror}); choose with CLASSIS_HOME") from None
+    return home / "log"
+
+
+@contextmanager
+def _fleet(environment: Mapping[str, str], logs: Path) -> Iterator[Fleet]:
+    """Each service in a process of its own."""
+    _say(f"starting {', '.join(SERVICES)}")
+    fleet: dict[str, embedded.Process] = {}
+    try:
+        for name in SERVICES:
+            command = [sys.executable, "-m", "services", "run", name]
+            fleet[name] = embedded.spawn(command, env=environment, cwd=ROOT, log=logs / f"{name}.log")
+        yield fleet
+    finally:
+        for process in fleet.values():
+            process.terminate()
+        deadline = time.monotonic() + STOP_WITHIN
+        for process in fleet.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+            embedded.stop(process)
+
+
+def _await_ready(fleet: Fleet, address: str, logs: Path) -> None:
+    deadline = time.monotonic() + READY_WITHIN
+    while not _ready(address):
+        if lost := _lost(fleet):
+            raise StartError(_obituary(lost, fleet, logs))
+        if time.monotonic() > deadline:
+            raise StartError(f"the fleet was not ready within {READY_WITHIN:.0f} s; its logs are in {logs}")
+        time.sleep(0.05)  # there is nothing to wait on until the gateway listens
+
+
+def _ready(address: str) -> bool:
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
+    try:
+        connection.request("GET", "/api/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _watch(fleet: Fleet, logs: Path) -> int:
+    """Wait for a signal to stop (0) or for a service to end on its own (1)."""
+    signals = STOPPING | {signal.SIGCHLD}
+    before = signal.pthread_sigmask(
+        signal.SIG_BLOCK, signals
+    )  # a signal between the look and the wait must not slip by
+    try:
+        while not (lost := _lost(fleet)):
+            if signal.sigwait(signals) in STOPPING:
+                return 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    _say(f"classis up: {_obituary(lost, fleet, logs)}")
+    return 1
+
+
+def _lost(fleet: Fleet) -> str | None:
+    return next((name for name, process in fleet.items() if process.poll() is not None), None)
+
+
+def _obituary(name: str, fleet: Fleet, logs: Path) -> str:
+    return f"the service {name} ended with code {fleet[name].returncode}; {embedded.tail(logs / f'{name}.log')}"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 — a command talks to its user

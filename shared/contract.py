@@ -1,0 +1,165 @@
+"""Every subject of the fleet and every message on it: one value per subject, used by both ends.
+
+Two kinds of subject. The *public* ones take a search in Prefect's own grammar, as JSON or MessagePack, and answer what
+the HTTP API answers. The *internal* ones carry MessagePack structs between the services: a request refuses fields it
+does not know at both ends, because an ignored filter would silently widen an answer; a reply may grow.
+
+Keys travel packed: n ids are one byte string of 16 n bytes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from shared import filters
+from shared.deployment import Deployment, DeploymentPage
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+KEY_SIZE = 16
+
+ERROR_CODE = "Nats-Service-Error-Code"  # the names that NATS's own services use
+ERROR_NAME = "Nats-Service-Error"
+CONTENT_TYPE = "Content-Type"
+MSGPACK = "application/msgpack"
+WITHIN = "Classis-Within"  # seconds a caller allows for a search; the gateway's own deadline is the most
+PARTS = "Classis-Parts"  # "<number of parts> <subject to fetch them from>"
+PARTS_SUBJECT = "classis.v1.parts"
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Q, R]):
+    """A subject, the message it takes, the message it replies with, and the service (its queue group) behind it."""
+
+    subject: str
+    request: type[Q]
+    reply: Any  # type[R]; also list[...] and int, which are no classes
+    service: str
+    about: str
+    public: bool = False
+
+
+class Call(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
+    """What every internal request tells: the seconds left to answer it, and the id it is logged under."""
+
+    within: float = 0.0
+    request_id: str = ""
+
+
+class FlowLeg(Call, frozen=True):
+    """Which flows pass."""
+
+    flows: filters.FlowFilter
+
+
+class RunLeg(Call, frozen=True):
+    """Which deployments own one flow run that passes `flow_runs` and owns a task run that passes `task_runs`."""
+
+    flow_runs: filters.FlowRunFilter | None = None
+    task_runs: filters.TaskRunFilter | None = None
+
+
+class PoolLeg(Call, frozen=True):
+    """Which work queues pass `work_pool_queues` and sit in a pool that passes `work_pools`."""
+
+    work_pools: filters.WorkPoolFilter | None = None
+    work_pool_queues: filters.WorkQueueFilter | None = None
+
+
+class Keys(Struct, frozen=True):
+    """The ids that a leg found: 16 bytes each, without duplicates, in no order."""
+
+    packed: bytes
+
+
+class Selection(Call, frozen=True):
+    """Deployments that pass their own filter and, for each leg that was asked, carry one of its keys.
+
+    `limit` None asks for no rows; `count` asks for the number of all matches.
+    """
+
+    deployments: filters.DeploymentFilter | None = None
+    flow_ids: bytes | None = None
+    deployment_ids: bytes | None = None
+    work_queue_ids: bytes | None = None
+    sort: filters.Sort = "NAME_ASC"
+    limit: int | None = None
+    offset: int = 0
+    count: bool = False
+
+
+class Page(Struct, frozen=True):
+    """`rows` is a JSON array of deployments, ready to send."""
+
+    rows: bytes = b"[]"
+    count: int = 0
+
+
+class DeploymentById(Call, frozen=True):
+    id: UUID
+
+
+class DeploymentByName(Call, frozen=True):
+    flow: str
+    deployment: str
+
+
+class Row(Struct, frozen=True):
+    """A deployment's JSON object, or nothing when there is none."""
+
+    row: bytes | None = None
+
+
+class Readiness(Call, frozen=True):
+    """Whether the service and its database answer."""
+
+
+class Ready(Struct, frozen=True):
+    """The answer is that there is one."""
+
+
+FILTER = Endpoint[filters.Filter, list[Deployment]](
+    "classis.v1.deployments.filter", filters.Filter, list[Deployment], "gateway",
+    "The deployments that match, as `POST /api/deployments/filter` answers them.", public=True,
+)  # fmt: skip
+PAGINATE = Endpoint[filters.Paginate, DeploymentPage](
+    "classis.v1.deployments.paginate", filters.Paginate, DeploymentPage, "gateway",
+    "One page of the deployments that match, as `POST /api/deployments/paginate` answers it.", public=True,
+)  # fmt: skip
+COUNT = Endpoint[filters.Count, int](
+    "classis.v1.deployments.count", filters.Count, int, "gateway",
+    "The number of deployments that match, as `POST /api/deployments/count` answers it.", public=True,
+)  # fmt: skip
+
+FLOWS = Endpoint[FlowLeg, Keys](
+    "classis.v1.flows.keys", FlowLeg, Keys, "flows", "The ids of the flows that pass.",
+)  # fmt: skip
+RUNS = Endpoint[RunLeg, Keys](
+    "classis.v1.runs.keys", RunLeg, Keys, "runs", "The ids of the deployments that own a run that passes.",
+)  # fmt: skip
+WORK_POOLS = Endpoint[PoolLeg, Keys](
+    "classis.v1.work_pools.keys", PoolLeg, Keys, "work_pools", "The ids of the work queues that pass.",
+)  # fmt: skip
+PAGE = Endpoint[Selection, Page](
+    "classis.v1.deployments.page", Selection, Page, "deployments", "Selected deployments: sorted, counted, printed.",
+)  # fmt: skip
+BY_ID = Endpoint[DeploymentById, Row](
+    "classis.v1.deployments.by_id", DeploymentById, Row, "deployments", "One deployment by its id.",
+)  # fmt: skip
+BY_NAME = Endpoint[DeploymentByName, Row](
+    "classis.v1.deployments.by_name", DeploymentByName, Row, "deployments",
+    "One deployment by its flow's name and its own.",
+)  # fmt: skip
+
+LEG_SERVICES: tuple[Literal["flows", "runs", "work_pools"], ...] = ("flows", "runs", "work_pools")
+READY: dict[str, Endpoint[Readiness, Ready]] = {
+    service: Endpoint(
+        f"classis.v1.{service}.ready", Readiness, Ready, service, "Answers when the service can reach its database."
+    )
+    for service in ("deployments", *LEG_SERVICES)
+}
+ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
+    FILTER, PAGINATE, COUNT, FLOWS, RUNS, WORK_POOLS, PAGE, BY_ID, BY_NAME, *READY.values()
+)  # fmt: skip

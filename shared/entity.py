@@ -1,0 +1,76 @@
+"""The engine of a leg's service: a declaration goes in, a serving process comes out."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from shared import bus, postgres
+from shared.bus import Bus
+from shared.contract import READY, Call, Endpoint, Keys, Readiness, Ready
+from shared.settings import Settings
+from shared.sql import Arguments, Table, where
+
+
+Answers = Mapping[Endpoint[Any, Any], Callable[[Any], Awaitable[Any]]]
+
+
+@dataclass(frozen=True)
+class Entity:
+    """A leg: its endpoint, the table behind each filter of the request, and the statement that gives the keys.
+
+    `statement` holds a `{filter}` for each filter's condition and selects one uuid column.
+    """
+
+    endpoint: Endpoint[Any, Keys]
+    tables: Mapping[str, Table]
+    statement: str | Callable[[Any], str]
+
+
+def select(entity: Entity, request: Call) -> tuple[str, Arguments]:
+    """The statement that answers a request, and its arguments. Pure."""
+    arguments = Arguments()
+    conditions = {name: where(getattr(request, name), table, arguments) for name, table in entity.tables.items()}
+    statement = entity.statement if isinstance(entity.statement, str) else entity.statement(request)
+    return statement.format(**conditions), arguments
+
+
+def packed(records: list[postgres.Record]) -> bytes:
+    """The first column of the rows, uuids, as one byte string."""
+    return b"".join([record[0].bytes for record in records])
+
+
+@asynccontextmanager
+async def serving(entity: Entity, settings: Settings) -> AsyncIterator[None]:
+    """A leg's service, from its connections to its last answer."""
+    async with postgres.pool(settings, entity.endpoint.service) as pool:
+
+        async def keys(request: Call) -> Keys:
+            statement, arguments = select(entity, request)
+            return Keys(packed(await postgres.fetch(pool, statement, arguments, request.within)))
+
+        async with served(settings, pool, entity.endpoint.service, {entity.endpoint: keys}):
+            yield
+
+
+@asynccontextmanager
+async def served(
+    settings: Settings,
+    pool: postgres.Pool,
+    service: str,
+    answers: Answers,
+) -> AsyncIterator[None]:
+    """Serves endpoints, and the service's readiness, on a connection to NATS of their own."""
+
+    async def ready(request: Readiness) -> Ready:
+        await postgres.fetch(pool, "SELECT 1", (), request.within)
+        return Ready()
+
+    async with bus.connect(settings, service) as line, AsyncExitStack() as stack:
+        for endpoint, answer in {**answers, READY[service]: ready}.items():
+            await stack.enter_async_context(_serve(line, endpoint, answer))
+        yield
+
+
+def _serve(line: Bus, endpoint: Endpoint[Any, Any], answer: Callable[[Any], Awaitable[Any]]) -> Any:
+    return line.serve(endpoint, answer)

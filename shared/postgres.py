@@ -1,0 +1,63 @@
+"""Postgres, read only: a bounded pool, and one way to fetch.
+
+Every connection is read only by default, has a statement time limit, and plans each statement for its real values:
+a generic plan for a list of ids is up to two hundred times slower.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from shared.errors import DatabaseDown, DeadlineSpent, Unacceptable
+from shared.settings import Settings
+
+Pool = asyncpg.Pool
+Record = asyncpg.Record
+CLOSING = 2.0  # seconds a connection gets to close before it is cut
+
+
+@asynccontextmanager
+async def pool(settings: Settings, service: str) -> AsyncIterator[Pool]:
+    """A pool for one service. Connections are made when first needed, so that it starts without its database."""
+    made = asyncpg.create_pool(
+        settings.dsn(service),
+        min_size=0,
+        max_size=settings.pool_size,
+        timeout=settings.deadline,
+        max_inactive_connection_lifetime=60,
+        server_settings={
+            "application_name": f"classis-{service}",
+            "default_transaction_read_only": "on",
+            "statement_timeout": str(round(settings.deadline * 1000)),
+            "plan_cache_mode": "force_custom_plan",
+            "client_connection_check_interval": "1s",
+            "jit": "off",
+            "TimeZone": "UTC",
+        },
+    )
+    try:
+        yield await made
+    finally:
+        try:
+            await asyncio.wait_for(made.close(), CLOSING)
+        except TimeoutError:
+            made.terminate()
+
+
+async def fetch(pool: Pool, statement: str, arguments: Sequence[Any], within: float) -> list[Record]:
+    """The rows of one statement, in at most `within` seconds, the wait for a connection included.
+
+    Raises Unacceptable, DeadlineSpent or DatabaseDown.
+    """
+    try:
+        async with asyncio.timeout(within), pool.acquire() as connection:
+            return await connection.fetch(statement, *arguments)
+    except (TimeoutError, asyncpg.QueryCanceledError) as error:
+        raise DeadlineSpent(f"Postgres did not answer within {within:.1f} s") from error
+    except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
+        raise Unacceptable(str(error)) from error
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseDown(f"{type(error).__name__}: {error}") from error

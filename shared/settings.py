@@ -1,0 +1,66 @@
+"""What can be set: environment variables named `CLASSIS_…`, read once into one struct.
+
+Every setting has a default that suits one machine. `classis run --help` lists them from here.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from msgspec import Meta, Struct, ValidationError, convert
+
+PREFIX = "CLASSIS_"
+Positive = Annotated[float, Meta(gt=0)]
+Size = Annotated[int, Meta(ge=1)]
+
+
+def described(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """One process's settings. Times are seconds, sizes are bytes."""
+
+    postgres_dsn: Annotated[str, described("Prefect's database, postgresql://…; only ever read")] = (
+        "postgresql://127.0.0.1:5432/prefect"
+    )
+    deployments_postgres_dsn: Annotated[str, described("another database for this service")] = ""
+    flows_postgres_dsn: Annotated[str, described("another database for this service")] = ""
+    runs_postgres_dsn: Annotated[str, described("another database for this service")] = ""
+    work_pools_postgres_dsn: Annotated[str, described("another database for this service")] = ""
+    nats_url: Annotated[str, described("one or several servers, separated by commas")] = "nats://127.0.0.1:4222"
+    host: Annotated[str, described("address the gateway listens on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), described("port the gateway listens on")] = 4200
+    deadline: Annotated[Positive, described("time one request may take")] = 10.0
+    default_limit: Annotated[int, Meta(ge=0), described("rows of a page by default and at most")] = 200
+    pool_size: Annotated[Size, described("connections to Postgres per service")] = 8
+    concurrency: Annotated[Size, described("requests one service works on or keeps waiting; beyond it, 503")] = 256
+    max_body: Annotated[Size, described("largest request body; beyond it, 413")] = 64 * 1024 * 1024
+    cors_allowed_origins: Annotated[str, described("origins, separated by commas; * is any")] = "*"
+    cors_allowed_methods: Annotated[str, described("methods, separated by commas; * is any")] = "*"
+    cors_allowed_headers: Annotated[str, described("headers, separated by commas; * is any")] = "*"
+    log_level: Annotated[str, described("DEBUG, INFO, WARNING or ERROR")] = "INFO"
+
+    def dsn(self, service: str) -> str:
+        """The database of one service: its own, else the common one."""
+        return str(getattr(self, f"{service}_postgres_dsn")) or self.postgres_dsn
+
+
+class SettingsError(ValueError):
+    """A setting has a value it cannot have. The text names the variable and says what it takes."""
+
+
+def read(environment: Mapping[str, str]) -> Settings:
+    """The settings of this environment. Unset and empty variables leave the default.
+
+    Raises SettingsError for a value of the wrong kind.
+    """
+    given = {
+        name: environment[PREFIX + name.upper()]
+        for name in Settings.__struct_fields__
+        if environment.get(PREFIX + name.upper())
+    }
+    try:
+        return convert(given, Settings, strict=False)
+    except ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        raise SettingsError(f"{PREFIX}{place.rstrip('`').upper()}: {problem}") from None

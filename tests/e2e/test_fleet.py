@@ -1,0 +1,238 @@
+"""The fleet as its users see it: by HTTP and on the bus, in one process and in a process per service."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from io import BytesIO
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+import aiohttp
+import asyncpg
+import nats
+import pytest
+from yarl import URL
+
+from services import embedded
+from services.seed import seed
+from shared import errors
+from shared.client import Fleet as Client
+from shared.client import SearchRefused, connect
+from shared.filters import AnyName, Count, DeploymentFilter, Filter, FlowRunFilter, Id, Paginate, TaskRunFilter
+from tests import fleet
+from tests.conftest import SCHEMA, folder
+from tests.fleet import Fleet
+from tests.proxy import proxy
+
+DEPLOYMENTS = 300
+
+
+@pytest.fixture(scope="module")
+async def database(session_home: Any) -> AsyncIterator[str]:
+    """A database of this module's own, with demo data and ten deployments of half a megabyte each."""
+    with folder() as home, embedded.postgres(home, durable=False) as dsn:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute(SCHEMA.read_text())
+        await seed(dsn, deployments=DEPLOYMENTS, flow_runs=3000, task_runs=6000, progress=False)
+        await connection.close()
+        yield dsn
+
+
+@pytest.fixture(scope="module", params=["one process", "a process per service"])
+def running(request: pytest.FixtureRequest, database: str, nats_url: str) -> Iterator[Fleet]:
+    one = request.param == "one process"
+    with folder() as home, embedded.nats(home) as own, fleet.running(database, own, one_process=one) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def client(running: Fleet) -> AsyncIterator[Client]:
+    async with connect(running.nats_url) as made:
+        yield made
+
+
+async def ask(http: aiohttp.ClientSession, url: str, body: Any) -> tuple[int, Any]:
+    headers = {"content-type": "application/json"}
+    async with http.post(url, data=BytesIO(json.dumps(body).encode()), headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_pages_neither_repeat_nor_skip(http: aiohttp.ClientSession, running: Fleet) -> None:
+    url = f"{running.url}/api/deployments/paginate"
+    _, first = await ask(http, url, {"limit": 7})
+    assert first["count"] == DEPLOYMENTS
+    pages = [await ask(http, url, {"limit": 7, "page": page}) for page in range(1, first["pages"] + 1)]
+    ids = [row["id"] for _, page in pages for row in page["results"]]
+    assert len(ids) == len(set(ids)) == DEPLOYMENTS
+
+
+async def test_filter_count_and_paginate_agree(http: aiohttp.ClientSession, running: Fleet) -> None:
+    body = {"flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}, "task_runs": {}, "work_pools": {}, "flows": {}}
+    answers = [
+        await ask(http, f"{running.url}/api/deployments/{verb}", body) for verb in ("filter", "count", "paginate")
+    ]
+    (_, rows), (_, count), (_, page) = answers
+    assert 0 < count < DEPLOYMENTS
+    assert len(rows) == count == page["count"]
+    assert rows == page["results"]
+
+
+async def test_one_deployment_by_id_and_by_name(http: aiohttp.ClientSession, running: Fleet, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    row = await connection.fetchrow(
+        """SELECT d.id, d.name, f.name AS flow FROM deployment d JOIN flow f ON f.id = d.flow_id
+            WHERE f.name LIKE '%\\\\%%' ORDER BY d.id LIMIT 1"""
+    )
+    await connection.close()
+    assert row
+    by_name = f"{running.url}/api/deployments/name/" + "/".join(quoted(row[key]) for key in ("flow", "name"))
+    answers = []
+    for url in (f"{running.url}/api/deployments/{row['id']}", by_name):
+        async with http.get(URL(url, encoded=True)) as answer:
+            assert answer.status == 200
+            answers.append(await answer.json())
+    assert answers[0] == answers[1]
+    assert answers[0]["id"] == str(row["id"])
+
+
+def quoted(name: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in name.encode())
+
+
+# --- on the bus
+
+
+async def test_the_client_gets_what_http_gives(http: aiohttp.ClientSession, running: Fleet, client: Client) -> None:
+    own = DeploymentFilter(flow_or_deployment_name=AnyName(like_="a"))
+    found = await client.paginate(Paginate(limit=5, page=2, sort="CREATED_DESC", deployments=own))
+    body = {"limit": 5, "page": 2, "sort": "CREATED_DESC", "deployments": {"flow_or_deployment_name": {"like_": "a"}}}
+    _, page = await ask(http, f"{running.url}/api/deployments/paginate", body)
+    assert [str(row.id) for row in found.results] == [row["id"] for row in page["results"]]
+    assert (found.count, found.pages) == (page["count"], page["pages"])
+    assert await client.count(Count(deployments=own)) == page["count"]
+    rows = await client.filter(Filter(deployments=DeploymentFilter(id=Id(any_=[found.results[0].id]))))
+    assert rows == found.results[:1]
+
+
+async def test_any_nats_client_can_ask_in_json(http: aiohttp.ClientSession, running: Fleet) -> None:
+    connection = await nats.connect(running.nats_url)
+    reply = await connection.request("classis.v1.deployments.filter", b'{"limit": 3}', timeout=5)
+    refused = await connection.request("classis.v1.deployments.filter", b'{"limit": "x", "flows": {"y": 1}}', timeout=5)
+    await connection.close()
+    _, rows = await ask(http, f"{running.url}/api/deployments/filter", {"limit": 3})
+    status, document = await ask(http, f"{running.url}/api/deployments/filter", {"limit": "x", "flows": {"y": 1}})
+    assert json.loads(reply.data) == rows
+    assert refused.headers
+    assert refused.headers["Nats-Service-Error-Code"] == str(status) == "422"
+    assert json.loads(refused.data) == document
+
+
+async def test_the_client_is_told_why_a_search_is_refused(client: Client) -> None:
+    with pytest.raises(SearchRefused) as refused:
+        await client.filter(Filter(limit=201))
+    assert refused.value.status == 422
+    assert refused.value.body == {"detail": "Invalid limit: must be less than or equal to 200."}
+
+
+# --- large
+
+
+async def test_a_hundred_thousand_keys_arrive_whole(http: aiohttp.ClientSession, running: Fleet, database: str) -> None:
+    connection = await asyncpg.connect(database)
+    known = [str(row[0]) for row in await connection.fetch("SELECT id FROM deployment ORDER BY id LIMIT 9")]
+    await connection.close()
+    ids = [str(UUID(int=number)) for number in range(100_000)] + known
+    status, count = await ask(http, f"{running.url}/api/deployments/count", {"deployments": {"id": {"any_": ids}}})
+    assert (status, count) == (200, 9)
+    body = {"flow_runs": {"deployment_id": {"any_": ids}}, "flows": {"id": {"not_any_": ids}}}
+    status, _ = await ask(http, f"{running.url}/api/deployments/count", body)
+    assert status == 200
+
+
+async def test_replies_of_many_megabytes_arrive_whole(
+    http: aiohttp.ClientSession, running: Fleet, client: Client, database: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    schema = json.dumps({"properties": {f"field_{n}": {"title": "x" * 50} for n in range(600)}})
+    await connection.execute("UPDATE deployment SET parameter_openapi_schema = $1::jsonb", schema)
+    await connection.close()
+    async with http.post(f"{running.url}/api/deployments/filter", json={}, headers={"accept-encoding": ""}) as answer:
+        body = await answer.read()
+    assert len(body) > 8_000_000
+    rows = json.loads(body)
+    assert len(rows) == 200
+    assert all(row["parameter_openapi_schema"] == json.loads(schema) for row in rows)
+    assert len(await client.filter(Filter())) == 200
+
+
+# --- absence is an error
+
+
+@pytest.fixture
+def breakable(database: str) -> Iterator[Fleet]:
+    with folder() as home, embedded.nats(home) as own, fleet.running(database, own) as made:
+        yield made
+
+
+async def test_a_search_that_needs_an_absent_service_is_refused_quickly(
+    http: aiohttp.ClientSession, breakable: Fleet
+) -> None:
+    breakable.kill("runs")
+    url = f"{breakable.url}/api/deployments/filter"
+    for leg in ("flow_runs", "task_runs"):
+        started = monotonic()
+        async with http.post(url, json={leg: {}}) as answer:
+            assert answer.status == 503
+            assert answer.headers["retry-after"] == "1"
+            assert await answer.json() == {"exception_message": "Service Unavailable"}
+        assert monotonic() - started < 2
+    status, rows = await ask(http, url, {"flows": {}, "work_pools": {}, "limit": 5})
+    assert (status, len(rows)) == (200, 5)
+    async with http.get(f"{breakable.url}/api/ready") as answer:
+        assert (answer.status, await answer.json()) == (503, {"message": "Not ready: runs"})
+    async with connect(breakable.nats_url) as client:
+        with pytest.raises(errors.Unavailable):
+            await client.filter(Filter(flow_runs=FlowRunFilter(), task_runs=TaskRunFilter()))
+        assert await client.count(Count()) == DEPLOYMENTS
+
+
+@pytest.mark.parametrize("server", ["nats", "postgres"])
+async def test_without_a_server_every_search_is_refused_quickly_until_it_is_back(
+    http: aiohttp.ClientSession, database: str, home: Path, server: str
+) -> None:
+    with embedded.nats(home) as nats_url:
+        target = nats_url if server == "nats" else database
+        async with proxy(target) as line:
+            urls = (database, line.url) if server == "nats" else (line.url, nats_url)
+            async with running_aside(*urls) as made:
+                url = f"{made.url}/api/deployments/count"
+                assert await ask(http, url, {}) == (200, DEPLOYMENTS)
+                await line.cut()
+                for _ in range(3):
+                    started = monotonic()
+                    assert await ask(http, url, {}) == (503, {"exception_message": "Service Unavailable"})
+                    assert monotonic() - started < 2
+                    assert (await ask(http, url, {"flows": 1}))[0] == 422  # known without any server
+                await line.restore()
+                await asyncio.to_thread(fleet.wait_until_ready, made.url)
+                assert await ask(http, url, {}) == (200, DEPLOYMENTS)
+
+
+@asynccontextmanager
+async def running_aside(dsn: str, nats_url: str) -> AsyncIterator[Fleet]:
+    """A fleet that starts and stops in a thread, so that a proxy in this loop can serve it meanwhile."""
+    context = fleet.running(dsn, nats_url)
+    made = await asyncio.to_thread(context.__enter__)
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(context.__exit__, None, None, None)

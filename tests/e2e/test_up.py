@@ -1,0 +1,184 @@
+"""`classis up` as a newcomer meets it: one command, a line to try, and nothing left behind."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from services import embedded
+from services.seed import seed
+from tests.processes import all_gone, children_of, running_in, watched
+
+ROOT = Path(__file__).parents[2]
+SMALL = ("--deployments", "40", "--flow-runs", "200", "--task-runs", "400")
+
+Up = subprocess.Popen[str]
+
+
+@contextmanager
+def up(home: Path, *options: str, **environment: str) -> Iterator[Up]:
+    """The command in a process of its own, on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLASSIS_")}
+    settings = {**inherited, "CLASSIS_HOME": str(home), "CLASSIS_PORT": port, **environment}
+    command = [sys.executable, "-m", "services", "up", *options]
+    pipe, same = subprocess.PIPE, subprocess.STDOUT
+    with subprocess.Popen(command, cwd=ROOT, env=settings, text=True, stdout=pipe, stderr=same) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(40)
+
+
+def curl_line(process: Up) -> str:
+    """The line it prints once everything is ready."""
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.strip().startswith("curl "):
+            return line.strip()
+    raise AssertionError("".join(said))
+
+
+def answer(curl: str) -> dict[str, object]:
+    done = subprocess.run(curl, shell=True, check=True, capture_output=True, text=True, timeout=30)
+    page: dict[str, object] = json.loads(done.stdout)
+    return page
+
+
+def everything_below(process: Up, home: Path) -> Sequence[int]:
+    """The launcher's processes: its children, and the servers' own."""
+    pids = {*children_of(process.pid), *running_in(home)}
+    assert len(pids) >= 7  # five services, NATS, PostgreSQL
+    return sorted(pids)
+
+
+def test_a_first_start_answers_and_a_second_keeps_the_data(home: Path) -> None:
+    with up(home, *SMALL) as process:
+        first = answer(curl_line(process))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    begun = time.monotonic()
+    with up(home) as process:  # without the sizes: they count at the first start only
+        second = answer(curl_line(process))
+        taken = time.monotonic() - begun
+    assert second == first
+    assert first["count"] == 40
+    assert taken < 20  # a few seconds on an idle machine
+
+
+def test_sigterm_stops_everything(home: Path) -> None:
+    with up(home, *SMALL) as process:
+        curl_line(process)
+        with watched(everything_below(process, home)) as processes:
+            process.terminate()
+            assert process.wait(30) == 0
+            assert all_gone(processes)
+    assert running_in(home) == []
+
+
+def test_sigkill_leaves_nothing_behind(home: Path) -> None:
+    with up(home, *SMALL) as process:
+        curl_line(process)
+        with watched(everything_below(process, home)) as processes:
+            process.kill()
+            assert all_gone(processes)
+
+
+def test_a_first_start_cut_short_is_made_up_for(home: Path) -> None:
+    with up(home, "--deployments", "2000", "--flow-runs", "100000") as process:
+        assert process.stdout is not None
+        while not next(process.stdout).startswith("deployment:"):
+            pass
+        with watched(running_in(home)) as processes:
+            process.kill()
+            assert all_gone(processes)
+    with up(home, *SMALL) as process:
+        assert answer(curl_line(process))["count"] == 40
+
+
+def test_a_service_that_ends_takes_the_rest_along(home: Path) -> None:
+    with up(home, *SMALL) as process:
+        curl_line(process)
+        pids = everything_below(process, home)
+        with watched(pids) as processes:
+            os.kill(next(pid for pid in pids if command_line(pid)[-2:] == ["run", "runs"]), signal.SIGKILL)
+            assert process.wait(30) == 1
+            assert all_gone(processes)
+        assert process.stdout is not None
+        assert "the service runs ended" in process.stdout.read()
+
+
+def command_line(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+
+
+def test_a_port_that_is_taken_is_named_before_anything_starts(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with up(home, CLASSIS_PORT=port) as process:
+            said, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert f"127.0.0.1:{port}" in said
+    assert "CLASSIS_PORT" in said
+    assert list(home.iterdir()) == []
+
+
+@pytest.fixture
+def given(home: Path) -> Iterator[str]:
+    """Somebody else's database with data."""
+    with embedded.postgres(home / "theirs", durable=False) as dsn:
+        asyncio.run(execute(dsn, (ROOT / "deploy" / "schema.sql").read_text()))
+        asyncio.run(seed(dsn, deployments=7, flow_runs=20, task_runs=30, progress=False))
+        yield dsn
+
+
+def test_a_database_that_is_given_is_only_read(home: Path, given: str) -> None:
+    before = asyncio.run(written(given))
+    with up(home / "ours", CLASSIS_POSTGRES_DSN=given) as process:
+        assert answer(curl_line(process))["count"] == 7
+        process.terminate()
+        assert process.wait(30) == 0
+    assert asyncio.run(written(given)) == before
+    assert not (home / "ours" / "postgres").exists()
+
+
+def test_an_empty_database_that_is_given_stays_empty(home: Path) -> None:
+    with embedded.postgres(home / "theirs", durable=False) as dsn:
+        with up(home / "ours", CLASSIS_POSTGRES_DSN=dsn) as process:
+            with pytest.raises(AssertionError):
+                curl_line(process)
+            assert process.wait(60) == 1
+        assert asyncio.run(written(dsn))["tables"] == []
+
+
+async def execute(dsn: str, statements: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute(statements)
+    await connection.close()
+
+
+async def written(dsn: str) -> dict[str, object]:
+    """What changes when somebody writes: the tables, their contents, and the number of transactions that wrote."""
+    connection = await asyncpg.connect(dsn)
+    tables = [row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
+    rows = {
+        name: await connection.fetchval(f"SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM {name} t")
+        for name in tables
+    }
+    next_writer = await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+    await connection.close()
+    return {"tables": tables, "rows": rows, "next_writer": next_writer}

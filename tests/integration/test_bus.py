@@ -1,0 +1,207 @@
+"""The bus on a real NATS: deadlines, errors, large payloads, and work that was accepted."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from services import embedded
+from shared import bus, errors
+from shared.bus import Bus, Message
+from shared.contract import ERROR_CODE, ERROR_NAME, PAGE, RUNS, Keys, Page, RunLeg, Selection
+from shared.filters import FlowRunFilter
+from shared.settings import Settings
+
+Connect = Callable[..., Awaitable[Bus]]
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture
+def own_nats(home: Path) -> Iterator[str]:
+    """A server for one test: queue groups would steal messages on a shared one."""
+    with embedded.nats(home) as url:
+        yield url
+
+
+@pytest.fixture
+async def connect(own_nats: str) -> AsyncIterator[Connect]:
+    async with AsyncExitStack() as stack:
+
+        async def made(**settings: Any) -> Bus:
+            line = await stack.enter_async_context(bus.connect(Settings(nats_url=own_nats, **settings), "test"))
+            await line.up(10)
+            return line
+
+        yield made
+
+
+async def keys_of_everything(_: RunLeg) -> Keys:
+    return Keys(bytes(16))
+
+
+async def test_a_call_is_answered(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    async with server.serve(RUNS, keys_of_everything):
+        assert await caller.call(RUNS, RunLeg(), 5) == Keys(bytes(16))
+
+
+async def test_nobody_listening_is_absent_at_once(connect: Connect) -> None:
+    caller = await connect()
+    async with asyncio.timeout(2):
+        with pytest.raises(errors.Absent):
+            await caller.call(RUNS, RunLeg(), 60)
+
+
+async def test_the_deadline_ends_the_call_and_the_work(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    ended = asyncio.Event()
+
+    async def forever(request: RunLeg) -> Keys:
+        try:
+            return await asyncio.get_running_loop().create_future()
+        finally:
+            ended.set()
+
+    async with server.serve(RUNS, forever):
+        with pytest.raises(errors.DeadlineSpent):
+            await caller.call(RUNS, RunLeg(), 0.2)
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
+@pytest.mark.parametrize("error", [errors.DatabaseDown, errors.Unacceptable, errors.DeadlineSpent])
+async def test_an_error_of_the_service_is_raised_again_without_its_text(
+    connect: Connect, error: type[errors.FleetError]
+) -> None:
+    server, caller = await connect(), await connect()
+
+    async def failing(_: RunLeg) -> Keys:
+        raise error("secret host name")
+
+    async with server.serve(RUNS, failing):
+        with pytest.raises(error) as raised:
+            await caller.call(RUNS, RunLeg(), 5)
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_mistake_of_ours_is_broken_and_tells_nothing(
+    connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, caller = await connect(), await connect()
+
+    async def mistaken(_: RunLeg) -> Keys:
+        raise KeyError("secret")
+
+    async with server.serve(RUNS, mistaken):
+        reply = await caller.ask(RUNS.subject, Message(bus.encode(RunLeg(within=5))), 5)
+    assert reply.headers == {ERROR_CODE: "500", ERROR_NAME: "Broken"}
+    assert b"secret" not in reply.payload
+    assert "secret" in caplog.text
+
+
+async def test_a_field_of_another_version_is_refused(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    newer = msgspec.msgpack.encode({"within": 5.0, "flow_runs": {"invented": {}}})
+    async with server.serve(RUNS, keys_of_everything):
+        reply = await caller.ask(RUNS.subject, Message(newer), 5)
+    assert reply.headers[ERROR_NAME] == "Malformed"
+
+
+async def test_requests_and_replies_larger_than_a_message_arrive_whole(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    sent = bytes(range(256)) * (7 * 4096)  # 7 MiB: 458,752 keys
+
+    async def echo(selection: Selection) -> Page:
+        return Page(selection.flow_ids or b"", 1)
+
+    async with server.serve(PAGE, echo):
+        calls = [caller.call(PAGE, Selection(flow_ids=sent), 20) for _ in range(3)]
+        for page in await asyncio.gather(*calls):
+            assert page.rows == sent
+
+
+@pytest.mark.parametrize("size", [MEGABYTE - 2048, MEGABYTE - 1024, MEGABYTE, MEGABYTE + 1, 2 * MEGABYTE])
+async def test_sizes_around_the_limit(connect: Connect, size: int) -> None:
+    server, caller = await connect(), await connect()
+
+    async def echo(message: Message) -> Message:
+        return message
+
+    async with server.listen("classis.v1.echo", "echo", echo):
+        reply = await caller.ask("classis.v1.echo", Message(b"x" * size), 10)
+    assert len(reply.payload) == size
+
+
+async def test_requests_are_answered_side_by_side(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    everybody_is_here = asyncio.Barrier(20)
+
+    async def meet(_: RunLeg) -> Keys:
+        await everybody_is_here.wait()
+        return Keys(b"")
+
+    async with server.serve(RUNS, meet):
+        await asyncio.gather(*(caller.call(RUNS, RunLeg(), 10) for _ in range(20)))
+
+
+async def test_more_than_a_service_takes_is_refused_at_once(connect: Connect) -> None:
+    server, caller = await connect(concurrency=2), await connect()
+    release = asyncio.Event()
+
+    async def waiting(_: RunLeg) -> Keys:
+        await release.wait()
+        return Keys(b"")
+
+    async with server.serve(RUNS, waiting):
+        calls = [asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10)) for _ in range(3)]
+        done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        [refused] = done
+        assert isinstance(refused.exception(), errors.Busy)
+        release.set()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(result == Keys(b"") for result in results) == 2
+
+
+async def test_accepted_work_is_finished_before_leaving(connect: Connect, own_nats: str) -> None:
+    caller = await connect()
+    accepted, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: RunLeg) -> Keys:
+        accepted.set()
+        await release.wait()
+        return Keys(bytes(16))
+
+    async with bus.connect(Settings(nats_url=own_nats), "leaving") as server:
+        async with server.serve(RUNS, slow):
+            call = asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10))
+            await accepted.wait()
+        asyncio.get_running_loop().call_soon(release.set)
+    assert await call == Keys(bytes(16))
+
+
+async def test_a_lost_connection_fails_the_calls_in_flight_at_once(home: Path) -> None:
+    accepted = asyncio.Event()
+
+    async def forever(_: RunLeg) -> Keys:
+        accepted.set()
+        return await asyncio.get_running_loop().create_future()
+
+    async with AsyncExitStack() as lines:
+        with embedded.nats(home) as url:
+            caller, server = [
+                await lines.enter_async_context(bus.connect(Settings(nats_url=url), name))
+                for name in ("caller", "server")
+            ]
+            await lines.enter_async_context(server.serve(RUNS, forever))
+            await caller.up(10)
+            call = asyncio.ensure_future(caller.call(RUNS, RunLeg(flow_runs=FlowRunFilter()), 1))
+            await accepted.wait()
+        async with asyncio.timeout(0.9):
+            with pytest.raises(errors.Disconnected):
+                await call
+            with pytest.raises(errors.Disconnected):
+                await caller.call(RUNS, RunLeg(), 60)
