@@ -6,13 +6,16 @@ PIP     = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check in
 TESTS  ?= tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check format docs lock clean
+.PHONY: help up conformance test check format docs lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(VENV)/ready  ## start everything on this machine, with demo data; Ctrl-C stops it
 	@exec $(BIN)/classis up
+
+conformance: $(VENV)/ready  ## compare with the real Prefect server, and print the counts
+	$(BIN)/pytest tests/conformance -s
 
 test: $(VENV)/ready  ## all tests, on servers they start themselves (TESTS=tests/unit for some)
 	$(BIN)/pytest $(TESTS)

@@ -49,6 +49,7 @@ GIVEN_DATA = "The database given is only read."
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What `classis up` takes."""
+    parser.formatter_class = argparse.HelpFormatter  # it fills lines
     parser.description = (
         "Start the fleet on this machine, with a PostgreSQL and a NATS of its own and demo data. Settings come from "
         "the environment: CLASSIS_POSTGRES_DSN and CLASSIS_NATS_URL name servers to use instead (the database is then "
@@ -73,14 +74,15 @@ def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
     port = _claimed(settings.host, settings.port)
     with _signals(), ExitStack() as stack:
         try:
-            dsn = environment.get("CLASSIS_POSTGRES_DSN") or stack.enter_context(_database(home, demo))
+            given = environment.get("CLASSIS_POSTGRES_DSN")
+            dsn = _checked(given) if given else stack.enter_context(_database(home, demo))
             url = environment.get("CLASSIS_NATS_URL") or stack.enter_context(_bus(home))
             told = {"POSTGRES_DSN": dsn, "NATS_URL": url, "HOST": settings.host, "PORT": str(port)}
             logs = _logs(home)
             fleet = stack.enter_context(_fleet({**environment, **{f"CLASSIS_{k}": v for k, v in told.items()}}, logs))
             address = _address(settings.host, port)
             _await_ready(fleet, address, logs)
-            data = GIVEN_DATA if environment.get("CLASSIS_POSTGRES_DSN") else OWN_DATA.format(home=home)
+            data = GIVEN_DATA if given else OWN_DATA.format(home=home)
             _say(WELCOME.format(address=address, logs=logs, data=data))
             return _watch(fleet, logs)
         except KeyboardInterrupt:
@@ -122,6 +124,26 @@ def _address(host: str, port: int) -> str:
     """Where this machine reaches a gateway that listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — two that stand for every address
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _checked(dsn: str) -> str:
+    """A database that is given, once we know that it is there and Prefect's."""
+    try:
+        prefects = asyncio.run(_fetched(dsn, "SELECT to_regclass('deployment') IS NOT NULL"))
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise StartError(f"cannot read the database of CLASSIS_POSTGRES_DSN: {error}") from None
+    if not prefects:
+        advice = "name Prefect's own, or unset CLASSIS_POSTGRES_DSN for one with demo data"
+        raise StartError(f"the database of CLASSIS_POSTGRES_DSN has no table 'deployment': {advice}")
+    return dsn
+
+
+async def _fetched(dsn: str, question: str) -> object:
+    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"default_transaction_read_only": "on"})
+    try:
+        return await connection.fetchval(question)
+    finally:
+        await connection.close()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
-from nats.aio.client import Client
+from nats.aio.client import PING_PROTO, Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
@@ -48,6 +48,19 @@ class Message:
 
 
 Answer = Callable[[Message], Awaitable[Message]]
+
+
+class OrderedClient(Client):
+    """nats-py's client with its PING in line.
+
+    Its own PING overtakes what waits to be written. The PONG that ends a `flush` or a `drain` then proves nothing: a
+    caller may still find nobody behind a new subscription, and a drained one may lose requests.
+    """
+
+    async def _send_ping(self, future: "asyncio.Future[Any] | None" = None) -> None:
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
 
 
 class Bus:
@@ -285,7 +298,7 @@ def failure(error: errors.FleetError) -> Message:
 @asynccontextmanager
 async def connect(settings: Settings, name: str) -> AsyncIterator[Bus]:
     """A bus for one service. It connects in the background and never gives up; `Bus.up` waits for it."""
-    bus = Bus(Client(), settings.concurrency)
+    bus = Bus(OrderedClient(), settings.concurrency)
     bus.start(
         servers=[url.strip() for url in settings.nats_url.split(",")],
         name=f"classis-{name}",

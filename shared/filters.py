@@ -196,6 +196,9 @@ class Ignored(Group, frozen=True):
     le_: int | None = None
     is_null_: bool | None = None
 
+    def members(self) -> Iterator[tuple[str, Group | Any]]:
+        return iter(())
+
     def counts(self, terms: int) -> bool:  # noqa: ARG002
         return False
 

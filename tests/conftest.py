@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from services import embedded
+from tests import servers
 
 SCHEMA = Path(__file__).parents[1] / "deploy" / "schema.sql"
 
@@ -38,9 +38,15 @@ def session_home() -> Iterator[Path]:
         yield made
 
 
+@pytest.fixture(scope="session", params=servers.KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Every test that asks for a server through these fixtures runs on each kind of server."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
-def postgres_dsn(session_home: Path) -> Iterator[str]:
-    with embedded.postgres(session_home, durable=False) as dsn:
+def postgres_dsn(kind: str, session_home: Path) -> Iterator[str]:
+    with servers.postgres(kind, session_home) as dsn:
         asyncio.run(_execute(dsn, SCHEMA.read_text()))
         yield dsn
 
@@ -51,7 +57,8 @@ async def _execute(dsn: str, statements: str) -> None:
     await connection.close()
 
 
-@pytest.fixture(scope="session")
-def nats_url(session_home: Path) -> Iterator[str]:
-    with embedded.nats(session_home) as url:
+@pytest.fixture
+def nats_url(kind: str, home: Path) -> Iterator[str]:
+    """A NATS of the test's own: on a shared one, queue groups would steal each other's messages."""
+    with servers.nats(kind, home) as url:
         yield url

@@ -22,6 +22,7 @@ from shared.deployment import Actor, ConcurrencyLimit, ConcurrencyOptions, Deplo
 from shared.postgres import Record
 
 _DECIMAL = re.compile(r"\d\.\d")
+_STRING_OR_DECIMAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+\.\d+')
 _EMPTY = Raw(b"{}")
 _NULL = Raw(b"null")
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?|(\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -33,26 +34,20 @@ def passed(text: str | None) -> Raw | None:
     """A jsonb value as it goes out, or None for SQL NULL."""
     if text is None:
         return None
-    if _DECIMAL.search(text):
-        return _floats_reprinted(text)
-    return Raw(text if len(text) <= 2 else msgspec.json.format(text, indent=-1))
+    compact = text if len(text) <= 2 else msgspec.json.format(text, indent=-1)
+    return Raw(_STRING_OR_DECIMAL.sub(_reprinted, compact) if _DECIMAL.search(compact) else compact)
 
 
-def _floats_reprinted(text: str) -> Raw:
-    try:
-        value = json.loads(text, parse_float=_float)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or nesting beyond the parser
-        return Raw(msgspec.json.format(text, indent=-1))
-    return _printed(value)
-
-
-def _float(digits: str) -> float | None:
-    number = float(digits)
-    return number if math.isfinite(number) else None
-
-
-def _printed(value: Any) -> Raw:
-    return Raw(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+def _reprinted(token: re.Match[str]) -> str:
+    """A decimal as a 64-bit float is printed; a string as it is."""
+    text = token[0]
+    if text[0] == '"':
+        return text
+    number = float(text)
+    if not math.isfinite(number):
+        return "null"
+    mantissa, e, exponent = encode(number).decode().partition("e")
+    return f"{mantissa}e+{exponent}" if e and exponent[0] != "-" else f"{mantissa}{e}{exponent}"
 
 
 def _labels(text: str | None) -> Raw:
@@ -83,7 +78,7 @@ def _timing(text: str) -> Raw:
     stored = _object(text) or {}
     for kind, rebuild in (("interval", _interval), ("cron", _cron), ("rrule", _rrule)):
         if kind in stored:
-            return _printed(rebuild(stored))
+            return Raw(encode(rebuild(stored)))
     return passed(text) or _NULL
 
 

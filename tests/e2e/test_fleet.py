@@ -31,8 +31,8 @@ DEPLOYMENTS = 300
 
 
 @pytest.fixture(scope="module")
-async def database(session_home: Any) -> AsyncIterator[str]:
-    """A database of this module's own, with demo data and ten deployments of half a megabyte each."""
+async def database() -> AsyncIterator[str]:
+    """A database of this module's own, with demo data."""
     with folder() as home, embedded.postgres(home, durable=False) as dsn:
         connection = await asyncpg.connect(dsn)
         await connection.execute(SCHEMA.read_text())
@@ -42,7 +42,7 @@ async def database(session_home: Any) -> AsyncIterator[str]:
 
 
 @pytest.fixture(scope="module", params=["one process", "a process per service"])
-def running(request: pytest.FixtureRequest, database: str, nats_url: str) -> Iterator[Fleet]:
+def running(request: pytest.FixtureRequest, database: str) -> Iterator[Fleet]:
     one = request.param == "one process"
     with folder() as home, embedded.nats(home) as own, fleet.running(database, own, one_process=one) as made:
         yield made

@@ -1,7 +1,7 @@
 """The bus on a real NATS: deadlines, errors, large payloads, and work that was accepted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,11 @@ MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture
-def own_nats(home: Path) -> Iterator[str]:
-    """A server for one test: queue groups would steal messages on a shared one."""
-    with embedded.nats(home) as url:
-        yield url
-
-
-@pytest.fixture
-async def connect(own_nats: str) -> AsyncIterator[Connect]:
+async def connect(nats_url: str) -> AsyncIterator[Connect]:
     async with AsyncExitStack() as stack:
 
         async def made(**settings: Any) -> Bus:
-            line = await stack.enter_async_context(bus.connect(Settings(nats_url=own_nats, **settings), "test"))
+            line = await stack.enter_async_context(bus.connect(Settings(nats_url=nats_url, **settings), "test"))
             await line.up(10)
             return line
 
@@ -166,7 +159,7 @@ async def test_more_than_a_service_takes_is_refused_at_once(connect: Connect) ->
     assert sum(result == Keys(b"") for result in results) == 2
 
 
-async def test_accepted_work_is_finished_before_leaving(connect: Connect, own_nats: str) -> None:
+async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_url: str) -> None:
     caller = await connect()
     accepted, release = asyncio.Event(), asyncio.Event()
 
@@ -175,7 +168,7 @@ async def test_accepted_work_is_finished_before_leaving(connect: Connect, own_na
         await release.wait()
         return Keys(bytes(16))
 
-    async with bus.connect(Settings(nats_url=own_nats), "leaving") as server:
+    async with bus.connect(Settings(nats_url=nats_url), "leaving") as server:
         async with server.serve(RUNS, slow):
             call = asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10))
             await accepted.wait()
