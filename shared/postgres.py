@@ -59,5 +59,5 @@ async def fetch(pool: Pool, statement: str, arguments: Sequence[Any], within: fl
         raise DeadlineSpent(f"Postgres did not answer within {within:.1f} s") from error
     except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
         raise Unacceptable(str(error)) from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
         raise DatabaseDown(f"{type(error).__name__}: {error}") from error

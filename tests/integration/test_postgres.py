@@ -1,0 +1,91 @@
+"""The pool on a real Postgres: read only, bounded in time and number, and clear about what went wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from shared import errors, postgres
+from shared.settings import Settings
+from tests.fleet import free_port
+
+
+@pytest.fixture
+async def pool(postgres_dsn: str) -> AsyncIterator[postgres.Pool]:
+    async with postgres.pool(Settings(postgres_dsn=postgres_dsn, pool_size=2, deadline=3), "runs") as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE mine (id int)", "INSERT INTO flow (name) VALUES ('x')", "DELETE FROM flow", "TRUNCATE flow",
+     "SELECT id FROM flow FOR UPDATE"],
+)  # fmt: skip
+async def test_nothing_is_ever_written(pool: postgres.Pool, statement: str) -> None:
+    with pytest.raises(errors.DatabaseDown, match="ReadOnlySQLTransactionError"):
+        await postgres.fetch(pool, statement, (), 3)
+
+
+async def test_every_connection_is_set_up_for_reading(pool: postgres.Pool) -> None:
+    names = ["application_name", "default_transaction_read_only", "statement_timeout", "plan_cache_mode", "jit"]
+    found = [(await postgres.fetch(pool, f"SHOW {name}", (), 3))[0][0] for name in names]
+    assert found == ["classis-runs", "on", "3s", "force_custom_plan", "off"]
+
+
+async def test_a_statement_ends_with_its_time_on_the_server_too(pool: postgres.Pool) -> None:
+    with pytest.raises(errors.DeadlineSpent):
+        await postgres.fetch(pool, "SELECT pg_sleep(60)", (), 0.2)
+    async with asyncio.timeout(5):
+        while await _still_running(pool):
+            pass
+
+
+async def _still_running(pool: postgres.Pool) -> bool:
+    query = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
+    return bool(await postgres.fetch(pool, query, (), 3))
+
+
+async def test_waiting_for_a_connection_counts(pool: postgres.Pool) -> None:
+    async with pool.acquire(), pool.acquire():
+        with pytest.raises(errors.DeadlineSpent):
+            await postgres.fetch(pool, "SELECT 1", (), 0.1)
+    assert await postgres.fetch(pool, "SELECT 1", (), 3)
+
+
+@pytest.mark.parametrize(
+    ("statement", "argument"),
+    [("SELECT $1::text", "\0"), ("SELECT $1::bigint", 2**63), ("SELECT $1::text", "\ud800"), ("SELECT $1::uuid", "x")],
+)
+async def test_a_value_that_postgres_cannot_take_is_the_clients(
+    pool: postgres.Pool, statement: str, argument: object
+) -> None:
+    with pytest.raises(errors.Unacceptable):
+        await postgres.fetch(pool, statement, [argument], 3)
+
+
+async def test_a_missing_table_is_trouble_of_the_database(pool: postgres.Pool) -> None:
+    with pytest.raises(errors.DatabaseDown):
+        await postgres.fetch(pool, "SELECT 1 FROM nothing_of_that_name", (), 3)
+
+
+async def test_an_unreachable_or_foreign_server_is_told_at_once(postgres_dsn: str) -> None:
+    user = urlsplit(postgres_dsn).username
+    for dsn in (f"postgresql://127.0.0.1:{free_port()}/x", postgres_dsn.replace(f"{user}:", f"{user}:wrong", 1)):
+        async with postgres.pool(Settings(postgres_dsn=dsn, deadline=3), "flows") as made, asyncio.timeout(2):
+            with pytest.raises(errors.DatabaseDown):
+                await postgres.fetch(made, "SELECT 1", (), 3)
+
+
+async def test_a_killed_session_does_not_poison_the_pool(pool: postgres.Pool, postgres_dsn: str) -> None:
+    admin = await asyncpg.connect(postgres_dsn)
+    waiting = asyncio.ensure_future(postgres.fetch(pool, "SELECT pg_sleep(30)", (), 10))
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(30)' AND state = 'active'"
+    async with asyncio.timeout(5):
+        while not await admin.fetch(kill):
+            pass
+    with pytest.raises(errors.DatabaseDown):
+        await waiting
+    assert await postgres.fetch(pool, "SELECT 1", (), 3)
+    await admin.close()
