@@ -4,11 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from importlib import import_module
 
 import msgspec
 
-from services import deployments, flows, gateway, runs, seed, standalone, subjects, work_pools
+from services import deployments, flows, gateway, runs, work_pools
 from shared import process
 from shared.process import Service
 from shared.settings import PREFIX, Settings, SettingsError, read
@@ -21,11 +21,17 @@ SERVICES: dict[str, Service] = {
     "gateway": gateway.running,  # last in, first out: it stops accepting while the others still answer
 }
 ALL = "all"
+COMMANDS = {  # modules that are loaded when asked for: a service in production has no need of what they import
+    "up": ("start everything on this machine, with demo data", "services.standalone"),
+    "seed": ("load demo data of any size into an empty Prefect database", "services.seed"),
+    "subjects": ("print what can be asked on NATS, as docs/subjects.md", "services.subjects"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `classis` command. Gives the exit code."""
-    args = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    args = parser(given[0] if given else "").parse_args(given)
     try:
         return int(args.command(args) or 0)
     except SettingsError as error:
@@ -33,35 +39,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(chosen: str) -> argparse.ArgumentParser:
+    """The command line, with the arguments of the chosen command."""
     top = argparse.ArgumentParser(
         "classis",
         description="A read tier for Prefect: answers deployment searches from Prefect's database, many times faster.",
         epilog="New here? `classis up` starts everything, with demo data, and prints a request to try.",
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _command(commands, "up", "start everything on this machine, with demo data", standalone)
-    _command(commands, "seed", "load demo data of any size into an empty Prefect database", seed)
-    _command(commands, "subjects", "print what can be asked on NATS, as docs/subjects.md", subjects)
-    running = commands.add_parser(
-        "run",
-        help="run services in this process",
-        description="Runs one or several services in this process until SIGTERM or Ctrl-C.",
-        epilog=_settings_help(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    running.add_argument(
-        "services", nargs="+", choices=[*SERVICES, ALL], metavar="SERVICE", help=", ".join([*SERVICES, ALL])
-    )
-    running.set_defaults(command=run)
+    running = commands.add_parser("run", help="run services in this process", formatter_class=Paragraphs)
+    _run_arguments(running)
+    for name, (text, path) in COMMANDS.items():
+        made = commands.add_parser(name, help=text)
+        if name == chosen:
+            module = import_module(path)
+            made.description = module.__doc__
+            module.arguments(made)
+            made.set_defaults(command=module.main)
     return top
 
 
-def _command(commands: Any, name: str, text: str, module: Any) -> None:
-    described = {"help": text, "description": module.__doc__}
-    made = commands.add_parser(name, formatter_class=argparse.RawDescriptionHelpFormatter, **described)
-    module.arguments(made)
-    made.set_defaults(command=module.main)
+Paragraphs = argparse.RawDescriptionHelpFormatter
+
+
+def _run_arguments(running: argparse.ArgumentParser) -> None:
+    names = [*SERVICES, ALL]
+    running.description = "Runs one or several services in this process until SIGTERM or Ctrl-C."
+    running.epilog = _settings_help()
+    running.add_argument("services", nargs="+", choices=names, metavar="SERVICE", help=", ".join(names))
+    running.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> None:

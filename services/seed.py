@@ -118,8 +118,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = (
         "For measurements: --deployments 10000 --flow-runs 1000000 --task-runs 3000000 takes a few minutes and 3 GB. "
-        "Names hold %%, _, quotes, backslashes and non-ASCII letters; flow runs named needle-00... and the tags rare-... "
-        "are few, so that a search can be selective."
+        "Names hold %, _, quotes, backslashes and non-ASCII letters; the flow runs named needle-00... and the tags "
+        "rare-... are few, so that a search can be selective."
     )
     add = parser.add_argument
     add("--dsn", default=os.environ.get("CLASSIS_POSTGRES_DSN"), help="the database (default: CLASSIS_POSTGRES_DSN)")

@@ -11,7 +11,6 @@ from shared.contract import READY, Call, Endpoint, Keys, Readiness, Ready
 from shared.settings import Settings
 from shared.sql import Arguments, Table, where
 
-
 Answers = Mapping[Endpoint[Any, Any], Callable[[Any], Awaitable[Any]]]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # every container here has a `with` that ends it
+
 import docker
 import docker.errors
 import pytest

@@ -36,6 +36,11 @@ async def keys_of_everything(_: RunLeg) -> Keys:
     return Keys(bytes(16))
 
 
+async def never() -> Keys:
+    future: asyncio.Future[Keys] = asyncio.get_running_loop().create_future()
+    return await future
+
+
 async def test_a_call_is_answered(connect: Connect) -> None:
     server, caller = await connect(), await connect()
     async with server.serve(RUNS, keys_of_everything):
@@ -55,7 +60,7 @@ async def test_the_deadline_ends_the_call_and_the_work(connect: Connect) -> None
 
     async def forever(request: RunLeg) -> Keys:
         try:
-            return await asyncio.get_running_loop().create_future()
+            return await never()
         finally:
             ended.set()
 
@@ -181,7 +186,7 @@ async def test_a_lost_connection_fails_the_calls_in_flight_at_once(home: Path) -
 
     async def forever(_: RunLeg) -> Keys:
         accepted.set()
-        return await asyncio.get_running_loop().create_future()
+        return await never()
 
     async with AsyncExitStack() as lines:
         with embedded.nats(home) as url:

@@ -41,7 +41,7 @@ def test_dates_and_fractions() -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_moment(value: Any) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         instants.parse(value)
 
 

@@ -7,7 +7,15 @@ from services.gateway.plan import plan
 from shared import bus
 from shared.contract import FLOWS, RUNS, WORK_POOLS, Page
 from shared.filters import (
-    Count, DeploymentFilter, Filter, FlowFilter, FlowRunFilter, Ignored, Paginate, TaskRunFilter, WorkPoolFilter,
+    Count,
+    DeploymentFilter,
+    Filter,
+    FlowFilter,
+    FlowRunFilter,
+    Ignored,
+    Paginate,
+    TaskRunFilter,
+    WorkPoolFilter,
     WorkQueueFilter,
 )  # fmt: skip
 
