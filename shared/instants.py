@@ -13,7 +13,7 @@ from typing import Any
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _MOMENT = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt _](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?([Zz]|([+-])(\d\d):?(\d\d))?", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[Tt _](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?([Zz]|([+\u2212-])(\d\d):?(\d\d))?", re.ASCII
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECONDS_UP_TO = 20_000_000_000
@@ -58,7 +58,7 @@ def _from_text(text: str) -> datetime:
 
 def _zone(sign: str, hours: int, minutes: int) -> timezone:
     offset = timedelta(hours=hours, minutes=minutes)
-    return timezone(-offset if sign == "-" else offset) if offset else UTC
+    return timezone(offset if sign == "+" else -offset) if offset else UTC
 
 
 def _from_number(number: float) -> datetime:

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import msgspec
@@ -41,13 +41,20 @@ def passed(text: str | None) -> Raw | None:
 def _reprinted(token: re.Match[str]) -> str:
     """A decimal as a 64-bit float is printed; a string as it is."""
     text = token[0]
-    if text[0] == '"':
-        return text
-    number = float(text)
+    return text if text[0] == '"' else _float(float(text))
+
+
+def _float(number: float) -> str:
+    """A float as Prefect prints it: the shortest digits, a sign in every exponent, null for what JSON cannot say."""
     if not math.isfinite(number):
         return "null"
     mantissa, e, exponent = encode(number).decode().partition("e")
     return f"{mantissa}e+{exponent}" if e and exponent[0] != "-" else f"{mantissa}{e}{exponent}"
+
+
+def _moment(stored: datetime) -> datetime:
+    """An instant with its zone, which the driver leaves out for the two infinities."""
+    return stored if stored.tzinfo else stored.replace(tzinfo=UTC)
 
 
 def _labels(text: str | None) -> Raw:
@@ -62,13 +69,23 @@ def _object(text: str | None) -> dict[str, Any] | None:
 def _actor(text: str | None) -> Actor | None:
     if (stored := _object(text)) is None:
         return None
-    return Actor(stored.get("id"), stored.get("type"), stored.get("display_value"))
+    return Actor(_id(stored.get("id")), stored.get("type"), stored.get("display_value"))
+
+
+def _id(stored: Any) -> Any:
+    try:
+        return UUID(stored)
+    except (TypeError, ValueError, AttributeError):
+        return stored
 
 
 def _options(text: str | None) -> ConcurrencyOptions | None:
     if (stored := _object(text)) is None:
         return None
-    return ConcurrencyOptions(stored.get("collision_strategy"), stored.get("grace_period_seconds"))
+    period = stored.get("grace_period_seconds")
+    if isinstance(period, float) and period.is_integer():
+        period = int(period)
+    return ConcurrencyOptions(stored.get("collision_strategy"), period)
 
 
 # --- schedules: three kinds, told apart by their keys, with defaults for keys that older writers left out
@@ -123,8 +140,8 @@ def _anchor(stored: Any) -> Any:
 def schedule(record: Record) -> Schedule:
     return Schedule(
         record["id"],
-        record["created"],
-        record["updated"],
+        _moment(record["created"]),
+        _moment(record["updated"]),
         record["deployment_id"],
         _timing(record["schedule"]),
         record["active"],
@@ -142,7 +159,20 @@ def by_deployment(records: Iterable[Record]) -> Mapping[UUID, list[Schedule]]:
 
 
 def by_id(records: Iterable[Record]) -> Mapping[UUID, ConcurrencyLimit]:
-    return {record["id"]: ConcurrencyLimit(*record.values()) for record in records}
+    return {record["id"]: limit(record) for record in records}
+
+
+def limit(record: Record) -> ConcurrencyLimit:
+    return ConcurrencyLimit(
+        record["id"],
+        _moment(record["created"]),
+        _moment(record["updated"]),
+        record["active"],
+        record["name"],
+        record["limit"],
+        record["active_slots"],
+        cast(float, Raw(_float(record["slot_decay_per_second"]))),
+    )
 
 
 def deployment(
@@ -151,8 +181,8 @@ def deployment(
     """One row with what belongs to it. The linked queue's name wins over the text column."""
     return Deployment(
         id=record["id"],
-        created=record["created"],
-        updated=record["updated"],
+        created=_moment(record["created"]),
+        updated=_moment(record["updated"]),
         name=record["name"],
         version=record["version"],
         description=record["description"],
@@ -168,7 +198,7 @@ def deployment(
         labels=_labels(record["labels"]),
         work_queue_name=record["work_queue_name"] if record["queue_name"] is None else record["queue_name"],
         work_queue_id=record["work_queue_id"],
-        last_polled=record["last_polled"],
+        last_polled=_moment(record["last_polled"]) if record["last_polled"] else None,
         parameter_openapi_schema=passed(record["parameter_openapi_schema"]),
         path=record["path"],
         pull_steps=passed(record["pull_steps"]),

@@ -65,6 +65,8 @@ def preflight(request: web.Request, settings: Settings) -> web.Response | None:
         failures.append("method")
     if allowed and wanted and not _all_in(wanted, (*allowed, *SIMPLE_HEADERS)):
         failures.append("headers")
+    if "access-control-request-private-network" in request.headers:
+        failures.append("private-network")
     headers = {
         **_preflight_origin(origin, settings),
         "access-control-allow-methods": ", ".join(methods),

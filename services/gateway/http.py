@@ -104,6 +104,11 @@ async def version(_: Context, __: web.Request, ___: Path) -> Answer:
     return Answer(problems.printed(API_VERSION))
 
 
+async def csrf_token(_: Context, __: web.Request, ___: Path) -> Answer:
+    """Prefect's client asks before its first POST; this answer tells it to go on without."""
+    raise Problem(422, "CSRF protection is disabled.")
+
+
 ROUTES = [
     Route(re.compile("/api/deployments/filter"), "POST", partial(search, Filter)),
     Route(re.compile("/api/deployments/paginate"), "POST", partial(search, Paginate)),
@@ -113,6 +118,7 @@ ROUTES = [
     Route(re.compile("/api/health"), "GET", health),
     Route(re.compile("/api/ready"), "GET", ready),
     Route(re.compile("/api/version"), "GET", version),
+    Route(re.compile("/api/csrf-token"), "GET", csrf_token),
 ]
 
 
@@ -121,6 +127,7 @@ def check_version(request: web.Request) -> None:
     given = request.headers.get("x-prefect-api-version")
     if not given:
         return
+    given = given.encode(errors="surrogateescape").decode("latin-1")
     try:
         major, minor, patch = map(int, given.split("."))
     except ValueError:
@@ -152,6 +159,8 @@ async def respond(context: Context, request: web.Request) -> web.Response:
 
 async def _routed(context: Context, request: web.Request) -> Answer:
     path = unquote(request.raw_path.partition("?")[0])
+    if "\n" in path:  # no route of Prefect's matches beyond a line's end
+        raise problems.not_found()
     route = _find(path)
     if route is None:
         return _redirect(request, path)
@@ -179,7 +188,7 @@ def _redirect(request: web.Request, path: str) -> Answer:
 async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
     """Listens on the configured address until the block is left; then finishes what it accepted."""
     app = web.Application(client_max_size=settings.max_body)
-    app.router.add_route("*", "/{path:.*}", partial(respond, Context(bus, settings)))
+    app.router.add_route("*", r"/{path:[\s\S]*}", partial(respond, Context(bus, settings)))
     runner = web.AppRunner(
         app, access_log=None, keepalive_timeout=KEEPALIVE, handler_cancellation=True, auto_decompress=False
     )

@@ -25,7 +25,10 @@ Detail = dict[str, Any]
 LARGEST_OFFSET = 2**63 - 1  # Postgres counts rows in 64 bits
 _ORDER = ("limit", "offset", "page", *Count.__struct_fields__, "sort")  # the order of Prefect's error lists
 _AT_LEAST = {"offset": 0, "page": 1}
-_INTEGER = re.compile(r"\s*([+-]?\d+(?:_\d+)*)(?:\.0+)?\s*", re.ASCII)
+_INTEGER = re.compile(r"([+-]?\d+(?:_\d+)*)(?:\.0+)?", re.ASCII)
+_BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)  # Unicode's
 _HEX = "[0-9a-fA-F]"
 _DASHED = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _UUID = re.compile(rf"{_DASHED}|{_HEX}{{32}}|\{{{_DASHED}\}}|urn:uuid:{_DASHED}")
@@ -221,12 +224,18 @@ def _boolean(value: Any, loc: Loc, errors: Errors) -> bool | None:
             return bool(value)
         case str() if value.lower() in _TRUE | _FALSE:
             return value.lower() in _TRUE
-    if isinstance(value, str | int) or (isinstance(value, float) and value.is_integer()):
+    if isinstance(value, str) or _is_int64(value):
         message = "Input should be a valid boolean, unable to interpret input"
         errors.add("bool_parsing", loc, message, value)
     else:
         errors.add("bool_type", loc, "Input should be a valid boolean", value)
     return None
+
+
+def _is_int64(value: Any) -> bool:
+    """Whether a number is one that Pydantic tries as an integer."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return whole and -(2**63) <= value < 2**63
 
 
 def _integer(value: Any, loc: Loc, errors: Errors) -> int | None:
@@ -235,7 +244,7 @@ def _integer(value: Any, loc: Loc, errors: Errors) -> int | None:
             return int(value)
         case float():
             return _whole(value, loc, errors)
-        case str() if found := _INTEGER.fullmatch(value):
+        case str() if found := _INTEGER.fullmatch(value.strip(_BLANKS)):
             if len(found[1]) <= 4300:  # the most digits that Python reads
                 return int(found[1])
             kind = "int_parsing_size"

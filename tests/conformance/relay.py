@@ -1,0 +1,80 @@
+"""A line to a database that can be cut and mended, so that both servers lose theirs at the same moment."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Relay:
+    """Passes bytes on, in a thread of its own. While cut, connections are refused and the open ones are reset."""
+
+    def __init__(self, dsn: str) -> None:
+        address = urlsplit(dsn)
+        self._far = (address.hostname or "127.0.0.1", address.port or 5432)
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.port = 0
+        self.mend()
+        user = f"{address.netloc.rpartition('@')[0]}@" if "@" in address.netloc else ""
+        self.dsn = address._replace(netloc=f"{user}127.0.0.1:{self.port}").geturl()
+
+    def mend(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+
+    def cut(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result()
+
+    def close(self) -> None:
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _hang_up(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        while self._open:
+            for writer in list(self._open):
+                writer.transport.abort()
+            await asyncio.sleep(0)  # let the tasks that pass bytes on see it
+
+    async def _pass_on(self, *near: *Streams) -> None:
+        try:
+            far = await asyncio.open_connection(*self._far)
+        except OSError:
+            near[1].transport.abort()
+            return
+        self._open |= {near[1], far[1]}
+        try:
+            await asyncio.gather(_pump(near[0], far[1]), _pump(far[0], near[1]))
+        finally:
+            self._open -= {near[1], far[1]}
+
+
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    """Until either side is gone; then the other one goes too."""
+    with suppress(OSError):
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    target.close()
+
+
+@contextmanager
+def relay(dsn: str) -> Iterator[Relay]:
+    line = Relay(dsn)
+    try:
+        yield line
+    finally:
+        line.close()
