@@ -26,9 +26,8 @@ LARGEST_OFFSET = 2**63 - 1  # Postgres counts rows in 64 bits
 _ORDER = ("limit", "offset", "page", *Count.__struct_fields__, "sort")  # the order of Prefect's error lists
 _AT_LEAST = {"offset": 0, "page": 1}
 _INTEGER = re.compile(r"([+-]?\d+(?:_\d+)*)(?:\.0+)?", re.ASCII)
-_BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)  # Unicode's
+_SPACES = "".join(map(chr, range(0x2000, 0x200B)))
+_BLANKS = f"\t\n\v\f\r \x85\xa0\u1680{_SPACES}\u2028\u2029\u202f\u205f\u3000"  # what Unicode calls white space
 _HEX = "[0-9a-fA-F]"
 _DASHED = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _UUID = re.compile(rf"{_DASHED}|{_HEX}{{32}}|\{{{_DASHED}\}}|urn:uuid:{_DASHED}")

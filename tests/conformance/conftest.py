@@ -13,7 +13,7 @@ from services import embedded
 from services.seed import seed
 from tests import fleet
 from tests.conformance import oracle
-from tests.conformance.relay import Relay, relay
+from tests.relay import Relay, relay
 
 FIXTURE = Path(__file__).parent / "fixture.sql"
 
@@ -87,13 +87,13 @@ def _ours(dsn: str, home: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def oracle_on_fixture(fixture_line: Relay, session_home: Path) -> Iterator[str]:
-    with oracle.serve(fixture_line.dsn, session_home / "oracle-cases") as url:
+    with oracle.serve(fixture_line.url, session_home / "oracle-cases") as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def fleet_on_fixture(fixture_line: Relay, session_home: Path) -> Iterator[str]:
-    with _ours(fixture_line.dsn, session_home / "fleet-cases") as url:
+    with _ours(fixture_line.url, session_home / "fleet-cases") as url:
         yield url
 
 

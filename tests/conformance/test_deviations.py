@@ -10,8 +10,8 @@ from tests import fleet
 from tests.conformance.asking import COUNT, FILTER, PAGE, Case, ask, dep, get
 from tests.conformance.compare import SORT_KEYS
 from tests.conformance.deviations import DEVIATIONS, METHODS, Deviation
-from tests.conformance.relay import Relay
 from tests.conformance.wire import Answer, search, send
+from tests.relay import Relay
 
 PROMPT = 5.0  # seconds within which a lost database must be told
 

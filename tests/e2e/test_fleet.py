@@ -1,9 +1,7 @@
 """The fleet as its users see it: by HTTP and on the bus, in one process and in a process per service."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
@@ -25,7 +23,7 @@ from shared.filters import AnyName, Count, DeploymentFilter, Filter, FlowRunFilt
 from tests import fleet
 from tests.conftest import SCHEMA, folder
 from tests.fleet import Fleet
-from tests.proxy import proxy
+from tests.relay import relay
 
 DEPLOYMENTS = 300
 
@@ -209,30 +207,17 @@ async def test_a_search_that_needs_an_absent_service_is_refused_quickly(
 async def test_without_a_server_every_search_is_refused_quickly_until_it_is_back(
     http: aiohttp.ClientSession, database: str, home: Path, server: str
 ) -> None:
-    with embedded.nats(home) as nats_url:
-        target = nats_url if server == "nats" else database
-        async with proxy(target) as line:
-            urls = (database, line.url) if server == "nats" else (line.url, nats_url)
-            async with running_aside(*urls) as made:
-                url = f"{made.url}/api/deployments/count"
-                assert await ask(http, url, {}) == (200, DEPLOYMENTS)
-                await line.cut()
-                for _ in range(3):
-                    started = monotonic()
-                    assert await ask(http, url, {}) == (503, {"exception_message": "Service Unavailable"})
-                    assert monotonic() - started < 2
-                    assert (await ask(http, url, {"flows": 1}))[0] == 422  # known without any server
-                await line.restore()
-                await asyncio.to_thread(fleet.wait_until_ready, made.url)
-                assert await ask(http, url, {}) == (200, DEPLOYMENTS)
-
-
-@asynccontextmanager
-async def running_aside(dsn: str, nats_url: str) -> AsyncIterator[Fleet]:
-    """A fleet that starts and stops in a thread, so that a proxy in this loop can serve it meanwhile."""
-    context = fleet.running(dsn, nats_url)
-    made = await asyncio.to_thread(context.__enter__)
-    try:
-        yield made
-    finally:
-        await asyncio.to_thread(context.__exit__, None, None, None)
+    with embedded.nats(home) as nats_url, relay(nats_url if server == "nats" else database) as line:
+        urls = (database, line.url) if server == "nats" else (line.url, nats_url)
+        with fleet.running(*urls) as made:
+            url = f"{made.url}/api/deployments/count"
+            assert await ask(http, url, {}) == (200, DEPLOYMENTS)
+            line.cut()
+            for _ in range(3):
+                started = monotonic()
+                assert await ask(http, url, {}) == (503, {"exception_message": "Service Unavailable"})
+                assert monotonic() - started < 2
+                assert (await ask(http, url, {"flows": 1}))[0] == 422  # known without any server
+            line.mend()
+            fleet.wait_until_ready(made.url)
+            assert await ask(http, url, {}) == (200, DEPLOYMENTS)

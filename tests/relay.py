@@ -1,4 +1,4 @@
-"""A line to a database that can be cut and mended, so that both servers lose theirs at the same moment."""
+"""A line to a server that can be cut and mended: the way to make it vanish and come back under the same address."""
 
 import asyncio
 import threading
@@ -12,8 +12,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Relay:
     """Passes bytes on, in a thread of its own. While cut, connections are refused and the open ones are reset."""
 
-    def __init__(self, dsn: str) -> None:
-        address = urlsplit(dsn)
+    def __init__(self, server: str) -> None:
+        address = urlsplit(server)
         self._far = (address.hostname or "127.0.0.1", address.port or 5432)
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
@@ -23,7 +23,7 @@ class Relay:
         self.port = 0
         self.mend()
         user = f"{address.netloc.rpartition('@')[0]}@" if "@" in address.netloc else ""
-        self.dsn = address._replace(netloc=f"{user}127.0.0.1:{self.port}").geturl()
+        self.url = address._replace(netloc=f"{user}127.0.0.1:{self.port}").geturl()
 
     def mend(self) -> None:
         asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
@@ -72,8 +72,8 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 @contextmanager
-def relay(dsn: str) -> Iterator[Relay]:
-    line = Relay(dsn)
+def relay(server: str) -> Iterator[Relay]:
+    line = Relay(server)
     try:
         yield line
     finally:
