@@ -23,11 +23,11 @@ import asyncpg
 from services import embedded, seed
 from services.demo import Sizes
 from services.embedded import StartError
+from shared.contract import SERVICES
 from shared.settings import read
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "deploy" / "schema.sql"
-SERVICES = ("flows", "runs", "work_pools", "deployments", "gateway")
 DEMO = Sizes(deployments=1_000, flow_runs=30_000, task_runs=90_000)
 READY_WITHIN = 60.0
 STOP_WITHIN = 15.0

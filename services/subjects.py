@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from shared import contract, errors
+from shared import contract, errors, parts
 from shared.contract import ENDPOINTS, Endpoint
 
 INTRODUCTION = f"""# Subjects
@@ -26,8 +26,8 @@ header `{contract.WITHIN}` gives the seconds you are willing to wait.
 replies "no responders".
 
 **Large payloads.** A message or reply beyond the server's `max_payload` arrives empty, with the header
-`{contract.PARTS}: <number> <subject>`: request that subject with `0`, `1`, … as the message and join the replies. The
-typed client in `shared/client.py` does it for you.
+`{parts.HEADER}: <bytes in all> <bytes a part> <subject>`: request that subject with `0`, `1`, … as the message and join
+the replies. The typed client in `shared/client.py` does it for you.
 """
 
 

@@ -2,15 +2,14 @@
 
 Three things that nats-py leaves to its users are done here. Calls share one inbox of our own, so that a lost connection
 fails them at once. Each accepted message becomes a task, because a subscription runs one callback at a time. And a
-payload larger than the server takes is *offered*: the message tells how many parts there are and on which subject to
-fetch them, the other side fetches them a few at a time, so nobody's connection is flooded.
+payload larger than the server takes goes in parts (`shared.parts`).
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,10 +17,12 @@ from typing import Any, TypeVar
 import msgspec
 from nats.aio.client import PING_PROTO, Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from shared import contract, errors
+from shared import contract, errors, parts
 from shared.contract import Call, Endpoint
+from shared.parts import Offers
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ HEADROOM = 1024  # bytes of a message left for the protocol and headers
 PARTS_AT_ONCE = 4
 TROUBLE = (NatsError, OSError, TimeoutError)  # what nats-py raises when the connection goes while it is in use
 OFFER_KEPT = 30.0  # seconds an offered payload waits to be fetched
+LEAVING = 2.0  # seconds NATS gets to confirm that we leave
 UNLIMITED = -1
 
 encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
@@ -63,69 +65,79 @@ class OrderedClient(Client):
         await self._flush_pending()
 
 
+class Listener:
+    """One subject that is answered, as a member of a queue group; subscribed once there is a connection."""
+
+    def __init__(self, subject: str, group: str, accept: Callable[[Msg], Awaitable[None]]) -> None:
+        self.subject = subject
+        self.group = group
+        self.accept = accept
+        self.subscription: Subscription | None = None
+
+
 class Bus:
     """One connection to NATS. Made by `connect`."""
 
-    def __init__(self, client: Client, concurrency: int) -> None:
+    def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
-        self._concurrency = concurrency
+        self._settings = settings
         self._ids = itertools.count()
         self._calls: dict[str, asyncio.Future[Msg]] = {}
-        self._offers: dict[str, bytes] = {}
-        self._accepted: set[asyncio.Task[None]] = set()
         self._inbox = client.new_inbox()
-        self._parts = f"{contract.PARTS_SUBJECT}.{self._inbox.rpartition('.')[2]}"
-        self._started: asyncio.Task[None] | None = None
+        self._offers = Offers(f"{parts.SUBJECT}.{self._inbox.rpartition('.')[2]}")
+        self._listeners: list[Listener] = []
+        self._accepted: set[asyncio.Task[None]] = set()
+        self._up = asyncio.Event()
+        self._last_trouble = ""
 
     @property
     def connected(self) -> bool:
-        return bool(self._client.is_connected)
+        return self._up.is_set() and bool(self._client.is_connected)
 
-    def start(self, **options: Any) -> None:
-        """Connects in the background, for as long as it takes: a gateway answers 503 meanwhile."""
-        self._started = asyncio.create_task(self._start(options))
+    async def up(self, within: float | None = None) -> None:
+        """Waits until the first connection stands and every listener is heard. Raises DeadlineSpent."""
+        try:
+            await asyncio.wait_for(self._up.wait(), within)
+        except TimeoutError:
+            raise errors.DeadlineSpent(f"NATS did not answer within {within} s") from None
 
-    async def _start(self, options: dict[str, Any]) -> None:
+    async def start(self, **options: Any) -> None:
+        """Connects, for as long as it takes, and subscribes what listens already."""
         await self._client.connect(disconnected_cb=self._on_disconnect, error_cb=self._on_error, **options)
         replies = f"{self._inbox}.*"
         await self._client.subscribe(
             replies, cb=self._on_reply, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
         )
-        await self._client.subscribe(f"{self._parts}.*", cb=self._on_fetch)
+        await self._client.subscribe(f"{self._offers.subject}.*", cb=self._on_fetch)
+        for listener in tuple(self._listeners):
+            await self._subscribe(listener)
+        self._up.set()
         log.info("connected to NATS")
 
-    async def up(self, within: float | None = None) -> None:
-        """Waits until the first connection stands, for as long as it takes or raises DeadlineSpent."""
-        if self._started:
-            try:
-                await asyncio.wait_for(asyncio.shield(self._started), within)
-            except TimeoutError:
-                raise errors.DeadlineSpent(f"NATS did not answer within {within} s") from None
-
     async def close(self) -> None:
-        """Finishes what was accepted, then leaves."""
-        if self._started and not self._started.done():
-            self._started.cancel()
-            await asyncio.gather(self._started, return_exceptions=True)
+        """Finishes what was accepted, as far as its deadline lets it, then leaves."""
         if self._accepted:
-            await asyncio.wait(self._accepted)
-        with contextlib.suppress(*TROUBLE):
-            if self.connected:
-                await self._client.flush(1)
-        with contextlib.suppress(*TROUBLE):
-            await self._client.close()
+            _, late = await asyncio.wait(self._accepted, timeout=self._settings.deadline)
+            for task in late:
+                task.cancel()
+        if self._client.is_connected:
+            with contextlib.suppress(*TROUBLE):
+                async with asyncio.timeout(LEAVING):
+                    await self._client.flush()
+        if self._up.is_set():
+            with contextlib.suppress(*TROUBLE):
+                await self._client.close()
 
     # --- the caller's side
 
     async def call(self, endpoint: Endpoint[Q, R], request: Q, within: float) -> R:
         """Asks a service. `within` is what is left of the deadline, in seconds, and is told to the service.
 
-        Raises what the service raised, Absent when none listens, Disconnected, or DeadlineSpent.
+        Raises what the service raised, and what `ask` raises.
         """
         request = msgspec.structs.replace(request, within=within)
         reply = await self.ask(endpoint.subject, Message(encode(request)), within)
-        if code := reply.headers.get(contract.ERROR_CODE):
-            raise errors.named(reply.headers.get(contract.ERROR_NAME, ""), int(code))
+        raise_for(reply.headers)
         try:
             return msgspec.msgpack.decode(reply.payload, type=endpoint.reply)  # type: ignore[no-any-return]
         except msgspec.DecodeError as error:
@@ -134,12 +146,12 @@ class Bus:
     async def ask(self, subject: str, message: Message, within: float) -> Message:
         """Sends one message and gives the reply to it, be it an error.
 
-        Raises Absent when none listens, Disconnected, or DeadlineSpent.
+        Raises Absent when none listens, Disconnected, DeadlineSpent, or Busy when too much is on its way already.
         """
         try:
             async with asyncio.timeout(within):
-                with self._offered(message) as sent:
-                    return await self._gather(await self._exchange(subject, sent))
+                with self._offered(message, within) as sent:
+                    return await self._whole(await self._exchange(subject, sent), parts.LARGEST)
         except TimeoutError:
             raise errors.DeadlineSpent(f"{subject} did not answer within {within:.1f} s") from None
 
@@ -175,13 +187,16 @@ class Bus:
                 future.set_exception(errors.Disconnected("lost the connection to NATS"))
 
     async def _on_error(self, error: Exception) -> None:
-        log.warning("NATS: %s: %s", type(error).__name__, error)
+        """Tells each kind of trouble once; nats-py tells it at every attempt to connect."""
+        if repr(error) != self._last_trouble:
+            log.warning("NATS: %r", error)
+        self._last_trouble = repr(error)
 
     # --- the service's side
 
     @asynccontextmanager
     async def serve(self, endpoint: Endpoint[Q, R], answer: Callable[[Q], Awaitable[R]]) -> AsyncIterator[None]:
-        """Answers the requests of an endpoint until the block is left; then finishes those accepted."""
+        """Answers the requests of an endpoint until the block is left."""
         decode = msgspec.msgpack.Decoder(endpoint.request).decode
 
         async def decoded(message: Message) -> Message:
@@ -189,36 +204,54 @@ class Bus:
                 request = decode(message.payload)
             except (msgspec.DecodeError, RecursionError) as error:
                 raise errors.Malformed(str(error)) from error
-            async with asyncio.timeout(request.within or None):
+            if request.within <= 0:
+                raise errors.DeadlineSpent("the caller waits no more")
+            async with asyncio.timeout(request.within):
                 return Message(encode(await answer(request)))
 
-        async with self.listen(endpoint.subject, endpoint.service, decoded):
+        async with self.listen(endpoint.subject, endpoint.service, decoded, parts.LARGEST):
             yield
 
     @asynccontextmanager
-    async def listen(self, subject: str, group: str, answer: Answer) -> AsyncIterator[None]:
-        """Answers every message on a subject, each in a task of its own, as one member of a queue group."""
+    async def listen(self, subject: str, group: str, answer: Answer, largest: int) -> AsyncIterator[None]:
+        """Answers every message on a subject, each in a task of its own, as one member of a queue group.
+
+        A payload of more than `largest` bytes is refused. On leaving, no more is accepted; `close` waits for the rest.
+        """
 
         async def accept(msg: Msg) -> None:
-            full = len(self._accepted) >= self._concurrency
-            task = asyncio.create_task(self._answer(msg, _refuse if full else answer))
+            if len(self._accepted) >= self._settings.concurrency:
+                await self._reply(msg, failure(errors.Busy()))
+                return
+            task = asyncio.create_task(self._answer(msg, answer, largest))
             self._accepted.add(task)
             task.add_done_callback(self._accepted.discard)
 
-        await self.up()
-        subscription = await self._client.subscribe(subject, queue=group, cb=accept)
-        with contextlib.suppress(*TROUBLE):
-            await self._client.flush()  # from here on, whoever calls is heard
+        listener = Listener(subject, group, accept)
+        self._listeners.append(listener)
+        if self._up.is_set():
+            await self._subscribe(listener)
         try:
             yield
         finally:
-            with contextlib.suppress(*TROUBLE):
-                if self.connected:
-                    await subscription.drain()  # type: ignore[no-untyped-call]
+            self._listeners.remove(listener)
+            await self._unsubscribe(listener)
 
-    async def _answer(self, msg: Msg, answer: Answer) -> None:
+    async def _subscribe(self, listener: Listener) -> None:
+        listener.subscription = await self._client.subscribe(listener.subject, listener.group, cb=listener.accept)
+        with contextlib.suppress(*TROUBLE):
+            await self._client.flush()  # from here on, whoever calls is heard
+
+    async def _unsubscribe(self, listener: Listener) -> None:
+        if listener.subscription and self.connected:
+            with contextlib.suppress(*TROUBLE):
+                async with asyncio.timeout(LEAVING):
+                    await listener.subscription.drain()  # type: ignore[no-untyped-call]
+
+    async def _answer(self, msg: Msg, answer: Answer, largest: int) -> None:
         try:
-            reply = await answer(await self._gather(msg))
+            async with asyncio.timeout(min(self._settings.deadline, _within(msg))):
+                reply = self._offer(await answer(await self._whole(msg, largest)))
         except TimeoutError:
             reply = failure(errors.DeadlineSpent())
         except errors.FleetError as error:
@@ -227,66 +260,85 @@ class Bus:
         except Exception:  # the door of a service: a mistake of ours is logged here and told as no more than that
             log.exception("%s failed", msg.subject)
             reply = failure(errors.Broken())
+        await self._reply(msg, reply)
+
+    async def _reply(self, msg: Msg, reply: Message) -> None:
+        if not msg.reply:  # it was published, not asked
+            return
         try:
-            await self._publish(msg.reply, self._offer(reply))
+            await self._publish(msg.reply, reply)
         except TROUBLE as error:
-            log.warning("a reply on %s was lost: %s", msg.subject, error)
+            log.warning("a reply on %s was lost: %r", msg.subject, error)
 
     # --- payloads larger than a message
 
     @contextlib.contextmanager
-    def _offered(self, message: Message) -> Any:
-        sent = self._offer(message)
+    def _offered(self, message: Message, within: float) -> Iterator[Message]:
+        """A message that fits; what it offers is withdrawn when the block is left."""
+        sent = self._offer(message, {contract.WITHIN: str(within)})
         try:
             yield sent
         finally:
             if sent is not message:
-                self._withdraw(sent)
+                self._offers.withdraw(sent.headers[parts.HEADER].rpartition(".")[2])
 
-    def _offer(self, message: Message) -> Message:
+    def _offer(self, message: Message, extra: Headers | None = None) -> Message:
         """The message itself when it fits, else one that says where its parts are."""
         size = self._client.max_payload - HEADROOM
         if len(message.payload) <= size:
             return message
         token = str(next(self._ids))
-        self._offers[token] = message.payload
-        asyncio.get_running_loop().call_later(OFFER_KEPT, self._offers.pop, token, None)
-        parts = -(-len(message.payload) // size)
-        return Message(b"", {**message.headers, contract.PARTS: f"{parts} {self._parts}.{token}"})
-
-    def _withdraw(self, sent: Message) -> None:
-        self._offers.pop(sent.headers[contract.PARTS].rpartition(".")[2], None)
+        offer = self._offers.add(token, message.payload, size)
+        asyncio.get_running_loop().call_later(OFFER_KEPT, self._offers.withdraw, token)
+        return Message(b"", {**(extra or {}), **message.headers, parts.HEADER: offer.header()})
 
     async def _on_fetch(self, msg: Msg) -> None:
-        """Replies with one part; an offer that is gone is not answered, its caller's time is over."""
-        payload = self._offers.get(msg.subject.rpartition(".")[2])
-        size = self._client.max_payload - HEADROOM
-        if payload is not None and msg.reply:
-            start = int(msg.data) * size
-            await self._client.publish(msg.reply, payload[start : start + size])
+        token = msg.subject.rpartition(".")[2]
+        part = self._offers.part(token, int(msg.data)) if msg.data.isdigit() else None
+        await self._reply(msg, failure(errors.DeadlineSpent()) if part is None else Message(part))
 
-    async def _gather(self, msg: Msg) -> Message:
-        """The whole message, its parts fetched if it only offers them."""
+    async def _whole(self, msg: Msg, largest: int) -> Message:
+        """The message with its payload, fetched in parts if it only offers them."""
         headers = msg.headers or {}
-        if contract.PARTS not in headers:
+        if parts.HEADER not in headers:
             return Message(msg.data, headers)
-        count, _, subject = headers[contract.PARTS].partition(" ")
-        if not subject.startswith(contract.PARTS_SUBJECT + "."):
-            raise errors.Malformed("parts are offered on a foreign subject")
-        turn = asyncio.Semaphore(PARTS_AT_ONCE)
+        offer = parts.read(headers[parts.HEADER], largest)
+        found: list[bytes] = [b""] * offer.number
+        indices = iter(range(offer.number))
 
-        async def part(index: int) -> bytes:
-            async with turn:
-                return bytes((await self._exchange(subject, Message(b"%d" % index))).data)
+        async def fetch() -> None:
+            for index in indices:
+                reply = await self._exchange(offer.subject, Message(b"%d" % index))
+                raise_for(reply.headers or {})
+                found[index] = reply.data
 
-        return Message(b"".join(await asyncio.gather(*map(part, range(int(count))))), headers)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(PARTS_AT_ONCE):
+                    group.create_task(fetch())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        payload = b"".join(found)
+        if len(payload) != offer.total:
+            raise errors.Malformed("the parts are not what was offered")
+        return Message(payload, headers)
 
     async def _publish(self, subject: str, message: Message, reply: str = "") -> None:
         await self._client.publish(subject, message.payload, reply, headers=dict(message.headers) or None)
 
 
-async def _refuse(_: Message) -> Message:
-    raise errors.Busy("as many requests as this service takes are under way")
+def _within(msg: Msg) -> float:
+    """The seconds that a caller allows, where a header tells them."""
+    try:
+        return max(0.0, float((msg.headers or {}).get(contract.WITHIN, "inf")))
+    except ValueError:
+        return float("inf")
+
+
+def raise_for(headers: Headers) -> None:
+    """Raises the error that the headers of a reply tell of, if they do."""
+    if code := headers.get(contract.ERROR_CODE):
+        raise errors.named(headers.get(contract.ERROR_NAME, ""), int(code))
 
 
 def failure(error: errors.FleetError) -> Message:
@@ -298,17 +350,30 @@ def failure(error: errors.FleetError) -> Message:
 @asynccontextmanager
 async def connect(settings: Settings, name: str) -> AsyncIterator[Bus]:
     """A bus for one service. It connects in the background and never gives up; `Bus.up` waits for it."""
-    bus = Bus(OrderedClient(), settings.concurrency)
-    bus.start(
-        servers=[url.strip() for url in settings.nats_url.split(",")],
-        name=f"classis-{name}",
-        connect_timeout=2,
-        reconnect_time_wait=0.2,
-        max_reconnect_attempts=-1,
-        ping_interval=2,
-        max_outstanding_pings=2,
+    bus = Bus(OrderedClient(), settings)
+    owner = asyncio.current_task()
+    starting = asyncio.create_task(
+        bus.start(
+            servers=settings.nats_servers,
+            name=f"classis-{name}",
+            connect_timeout=2,
+            reconnect_time_wait=0.2,
+            max_reconnect_attempts=-1,
+            ping_interval=1,
+            max_outstanding_pings=2,
+        )
     )
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if owner and not task.cancelled() and task.exception():
+            owner.cancel()  # whoever holds this bus stops; the reason is raised below
+
+    starting.add_done_callback(ended)
     try:
         yield bus
     finally:
+        starting.cancel()
+        await asyncio.wait([starting])
         await bus.close()
+    if not starting.cancelled():
+        starting.result()

@@ -54,7 +54,8 @@ class Fleet:
         reply = await self._line.ask(endpoint.subject, Message(msgspec.msgpack.encode(search), headers), self._within)
         if code := int(reply.headers.get(ERROR_CODE, 0)):
             if 400 <= code < 500:
-                raise SearchRefused(code, msgspec.msgpack.decode(reply.payload))
+                packed = reply.headers.get(CONTENT_TYPE) == MSGPACK
+                raise SearchRefused(code, (msgspec.msgpack if packed else msgspec.json).decode(reply.payload))
             raise errors.named(reply.headers.get(ERROR_NAME, ""), code)
         return msgspec.msgpack.decode(reply.payload, type=endpoint.reply, strict=False)
 

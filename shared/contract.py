@@ -8,7 +8,7 @@ Keys travel packed: n ids are one byte string of 16 n bytes.
 """
 
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
@@ -25,8 +25,6 @@ ERROR_NAME = "Nats-Service-Error"
 CONTENT_TYPE = "Content-Type"
 MSGPACK = "application/msgpack"
 WITHIN = "Classis-Within"  # seconds a caller allows for a search; the gateway's own deadline is the most
-PARTS = "Classis-Parts"  # "<number of parts> <subject to fetch them from>"
-PARTS_SUBJECT = "classis.v1.parts"
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,9 @@ class Endpoint(Generic[Q, R]):
 
 
 class Call(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
-    """What every internal request tells: the seconds left to answer it, and the id it is logged under."""
+    """What every internal request tells: the seconds left to answer it."""
 
     within: float = 0.0
-    request_id: str = ""
 
 
 class FlowLeg(Call, frozen=True):
@@ -153,12 +150,12 @@ BY_NAME = Endpoint[DeploymentByName, Row](
     "One deployment by its flow's name and its own.",
 )  # fmt: skip
 
-LEG_SERVICES: tuple[Literal["flows", "runs", "work_pools"], ...] = ("flows", "runs", "work_pools")
+SERVICES = ("flows", "runs", "work_pools", "deployments", "gateway")
 READY: dict[str, Endpoint[Readiness, Ready]] = {
     service: Endpoint(
         f"classis.v1.{service}.ready", Readiness, Ready, service, "Answers when the service can reach its database."
     )
-    for service in ("deployments", *LEG_SERVICES)
+    for service in SERVICES[:-1]  # all that the gateway needs
 }
 ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
     FILTER, PAGINATE, COUNT, FLOWS, RUNS, WORK_POOLS, PAGE, BY_ID, BY_NAME, *READY.values()

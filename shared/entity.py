@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared import bus, postgres
-from shared.bus import Bus
 from shared.contract import READY, Call, Endpoint, Keys, Readiness, Ready
 from shared.settings import Settings
 from shared.sql import Arguments, Table, where
@@ -67,9 +66,5 @@ async def served(
 
     async with bus.connect(settings, service) as line, AsyncExitStack() as stack:
         for endpoint, answer in {**answers, READY[service]: ready}.items():
-            await stack.enter_async_context(_serve(line, endpoint, answer))
+            await stack.enter_async_context(line.serve(endpoint, answer))
         yield
-
-
-def _serve(line: Bus, endpoint: Endpoint[Any, Any], answer: Callable[[Any], Awaitable[Any]]) -> Any:
-    return line.serve(endpoint, answer)

@@ -9,6 +9,8 @@ Three rules hold everywhere: null equals missing (but not for `operator`), an un
 that is present without any term is TRUE.
 """
 
+import types
+import typing
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -46,6 +48,13 @@ class Choice(Group, frozen=True):
     """A group whose own members combine under `operator`."""
 
     operator: Operator = "and_"
+
+
+def given(hint: Any) -> Any:
+    """What a declared field is when it is not null: `list[UUID]` for `list[UUID] | None`."""
+    if typing.get_origin(hint) in {types.UnionType, typing.Union}:
+        return next(option for option in typing.get_args(hint) if option is not type(None))
+    return hint
 
 
 # --- groups, by the terms they take

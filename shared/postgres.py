@@ -16,6 +16,7 @@ from shared.settings import Settings
 
 Pool = asyncpg.Pool
 Record = asyncpg.Record
+CONNECTING = 2.0  # seconds a connection may take to be made
 CLOSING = 2.0  # seconds a connection gets to close before it is cut
 
 
@@ -26,7 +27,7 @@ async def pool(settings: Settings, service: str) -> AsyncIterator[Pool]:
         settings.dsn(service),
         min_size=0,
         max_size=settings.pool_size,
-        timeout=settings.deadline,
+        timeout=CONNECTING,
         max_inactive_connection_lifetime=60,
         server_settings={
             "application_name": f"classis-{service}",
@@ -53,7 +54,8 @@ async def fetch(pool: Pool, statement: str, arguments: Sequence[Any], within: fl
     Raises Unacceptable, DeadlineSpent or DatabaseDown.
     """
     try:
-        async with asyncio.timeout(within), pool.acquire() as connection:
+        # The pool's own time-out bounds the release too, which waits for the server to confirm a cancelled statement.
+        async with asyncio.timeout(within), pool.acquire(timeout=within) as connection:
             return await connection.fetch(statement, *arguments)
     except (TimeoutError, asyncpg.QueryCanceledError) as error:
         raise DeadlineSpent(f"Postgres did not answer within {within:.1f} s") from error

@@ -5,6 +5,7 @@ Every setting has a default that suits one machine. `classis run --help` lists t
 
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, ValidationError, convert
 
@@ -44,6 +45,19 @@ class Settings(Struct, frozen=True, kw_only=True):
         """The database of one service: its own, else the common one."""
         return str(getattr(self, f"{service}_postgres_dsn")) or self.postgres_dsn
 
+    @property
+    def nats_servers(self) -> list[str]:
+        """The URLs of NATS. Raises SettingsError for what is none."""
+        urls = [url.strip() for url in self.nats_url.split(",")]
+        for url in urls:
+            try:
+                right = urlsplit(url).hostname and urlsplit(url).port != 0
+            except ValueError:
+                right = False
+            if not right:
+                raise SettingsError(f"{PREFIX}NATS_URL: {url!r} is no URL such as nats://127.0.0.1:4222")
+        return urls
+
 
 class SettingsError(ValueError):
     """A setting has a value it cannot have. The text names the variable and says what it takes."""
@@ -60,7 +74,9 @@ def read(environment: Mapping[str, str]) -> Settings:
         if environment.get(PREFIX + name.upper())
     }
     try:
-        return convert(given, Settings, strict=False)
+        settings = convert(given, Settings, strict=False)
     except ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
         raise SettingsError(f"{PREFIX}{place.rstrip('`').upper()}: {problem}") from None
+    assert settings.nats_servers  # noqa: S101 — refuses a wrong one now rather than at the first attempt
+    return settings

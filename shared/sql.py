@@ -5,7 +5,6 @@ simply the column of that name, or where a term needs a template of its own. Eve
 so that a statement's text depends on which terms are asked and never on how many values they have.
 """
 
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from shared.filters import AllTags, Group, StateKind, Tags
+from shared.filters import AllTags, Group, StateKind, Tags, given
 
 # A boolean term has two templates: for true and for false.
 Template = str | tuple[str, str]
@@ -98,10 +97,4 @@ def _member(group: Group, name: str, value: Any, table: Table, arguments: Argume
 def casts(group: type[Group]) -> dict[str, str]:
     """The SQL type of each of a group's terms, from its declaration."""
     hints = typing.get_type_hints(group)
-    return {name: CASTS[kind] for name in group.__struct_fields__ if (kind := _required(hints[name])) in CASTS}
-
-
-def _required(hint: Any) -> Any:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return next(kind for kind in typing.get_args(hint) if kind is not type(None))
-    return hint
+    return {name: CASTS[kind] for name in group.__struct_fields__ if (kind := given(hints[name])) in CASTS}

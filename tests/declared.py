@@ -4,7 +4,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from shared.filters import Count, Group
+from shared.filters import Count, Group, given
 
 SAMPLES: dict[str, list[Any]] = {
     "UUID": ["00000000-0000-4000-8000-000000000001"],
@@ -18,13 +18,13 @@ SAMPLES: dict[str, list[Any]] = {
 def searches() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every term with each of its sample values, as (path of the term, JSON body)."""
     for entity, hint in typing.get_type_hints(Count).items():
-        for path, body in _members(_given(hint)):
+        for path, body in _members(given(hint)):
             yield f"{entity}.{path}", {entity: body}
 
 
 def _members(group: type[Group]) -> Iterator[tuple[str, Any]]:
     for name, hint in typing.get_type_hints(group).items():
-        kind = _given(hint)
+        kind = given(hint)
         if isinstance(kind, type) and issubclass(kind, Group):
             yield from ((f"{name}.{path}", {name: body}) for path, body in _members(kind))
         elif name != "operator":
@@ -37,10 +37,3 @@ def _values(kind: Any) -> list[Any]:
     if typing.get_origin(kind) is typing.Literal:
         return list(typing.get_args(kind))
     return SAMPLES[kind.__name__]
-
-
-def _given(hint: Any) -> Any:
-    """What a field is when it is not null."""
-    if typing.get_origin(hint) in {typing.Literal, list}:
-        return hint
-    return next((option for option in typing.get_args(hint) if option is not type(None)), hint)

@@ -13,8 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.contract import SERVICES
+
 ROOT = Path(__file__).parents[1]
-SERVICES = ("flows", "runs", "work_pools", "deployments", "gateway")
 READY_WITHIN = 30.0
 
 

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -24,7 +24,7 @@ from shared.postgres import Record
 _DECIMAL = re.compile(r"\d\.\d")
 _STRING_OR_DECIMAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+\.\d+')
 _EMPTY = Raw(b"{}")
-_NULL = Raw(b"null")
+NO_LABELS = {None, "null", "[]", "0", "0.0", "false", '""'}
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?|(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 encode = msgspec.json.Encoder().encode
@@ -58,17 +58,21 @@ def _moment(stored: datetime) -> datetime:
 
 
 def _labels(text: str | None) -> Raw:
-    return _EMPTY if text in {None, "null", "[]", "0", "false"} else passed(text) or _EMPTY
+    return _EMPTY if text in NO_LABELS else passed(text) or _EMPTY
 
 
-def _object(text: str | None) -> dict[str, Any] | None:
-    value = json.loads(text) if text is not None else None
-    return value if isinstance(value, dict) else None
-
-
-def _actor(text: str | None) -> Actor | None:
-    if (stored := _object(text)) is None:
+def _rebuilt(text: str | None, rebuild: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """A stored object, rebuilt; what cannot be goes out as it is stored."""
+    if text is None:
         return None
+    try:
+        stored = json.loads(text)
+        return rebuild(stored) if isinstance(stored, dict) else passed(text)
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return passed(text)
+
+
+def _actor(stored: Mapping[str, Any]) -> Actor:
     return Actor(_id(stored.get("id")), stored.get("type"), stored.get("display_value"))
 
 
@@ -79,9 +83,7 @@ def _id(stored: Any) -> Any:
         return stored
 
 
-def _options(text: str | None) -> ConcurrencyOptions | None:
-    if (stored := _object(text)) is None:
-        return None
+def _options(stored: Mapping[str, Any]) -> ConcurrencyOptions:
     period = stored.get("grace_period_seconds")
     if isinstance(period, float) and period.is_integer():
         period = int(period)
@@ -91,12 +93,11 @@ def _options(text: str | None) -> ConcurrencyOptions | None:
 # --- schedules: three kinds, told apart by their keys, with defaults for keys that older writers left out
 
 
-def _timing(text: str) -> Raw:
-    stored = _object(text) or {}
+def _timing(stored: Mapping[str, Any]) -> Raw:
     for kind, rebuild in (("interval", _interval), ("cron", _cron), ("rrule", _rrule)):
         if kind in stored:
             return Raw(encode(rebuild(stored)))
-    return passed(text) or _NULL
+    raise ValueError("no known kind of schedule")
 
 
 def _interval(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +144,7 @@ def schedule(record: Record) -> Schedule:
         _moment(record["created"]),
         _moment(record["updated"]),
         record["deployment_id"],
-        _timing(record["schedule"]),
+        _rebuilt(record["schedule"], _timing),
         record["active"],
         record["max_scheduled_runs"],
         passed(record["parameters"]),
@@ -191,7 +192,7 @@ def deployment(
         schedules=schedules.get(record["id"], []),
         concurrency_limit=None,
         global_concurrency_limit=limits.get(record["concurrency_limit_id"]),
-        concurrency_options=_options(record["concurrency_options"]),
+        concurrency_options=_rebuilt(record["concurrency_options"], _options),
         job_variables=passed(record["infra_overrides"]),
         parameters=passed(record["parameters"]),
         tags=passed(record["tags"]),
@@ -205,8 +206,8 @@ def deployment(
         entrypoint=record["entrypoint"],
         storage_document_id=record["storage_document_id"],
         infrastructure_document_id=record["infrastructure_document_id"],
-        created_by=_actor(record["created_by"]),
-        updated_by=_actor(record["updated_by"]),
+        created_by=_rebuilt(record["created_by"], _actor),
+        updated_by=_rebuilt(record["updated_by"], _actor),
         work_pool_name=record["pool_name"],
         status=record["status"],
         enforce_parameter_schema=record["enforce_parameter_schema"],

@@ -36,7 +36,7 @@ def read(kind: type[S], body: bytes, largest_limit: int) -> S | Unsettled[S]:
     """
     if not body:
         return kind()
-    if not _READ_DIFFERENTLY.search(body) and (body.isascii() or _is_utf8(body)):
+    if not _READ_DIFFERENTLY.search(body) and _is_utf8(body):
         try:
             found = msgspec.json.decode(body, type=kind)
         except (msgspec.MsgspecError, RecursionError):

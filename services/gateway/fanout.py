@@ -36,7 +36,7 @@ async def answer(bus: Bus, search: Count, largest_limit: int, deadline: Deadline
 
 
 async def fetch(bus: Bus, asked: Plan, deadline: Deadline) -> Page:
-    """The page of the deployments that carry a key of every leg. A leg that finds nothing has decided it."""
+    """The page of the deployments that carry a key of every leg; no page to ask for when a leg has found none."""
     keys = await _keys(bus, asked, deadline)
     if not all(keys.values()):
         return Page()

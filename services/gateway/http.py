@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from services.gateway import decode, envelope, fanout, problems
 from services.gateway.fanout import Deadline
@@ -31,6 +32,8 @@ API_VERSION = "0.8.4"  # of Prefect 3.8.8
 OLDEST_VERSION = (0, 8, 0)
 READY_WITHIN = 2.0
 KEEPALIVE = 5.0  # seconds, as Prefect's server
+LONGEST_LINE = 64 * 1024  # bytes of a request line or header, as uvicorn's parser
+URL_PUNCTUATION = ":/%#?=@[]!$&'()*+,;"
 _HEX = "[0-9a-fA-F]"
 _ID = rf"(?P<id>{_HEX}{{8}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{12}})"
 
@@ -179,18 +182,28 @@ def _redirect(request: web.Request, path: str) -> Answer:
     bare = path.rstrip("/")
     if bare == path or not _find(bare):
         raise problems.not_found()
-    raw, question, query = request.raw_path.partition("?")
-    location = f"{request.scheme}://{request.host}{raw.rstrip('/')}{question}{query}"
+    _, question, query = request.raw_path.partition("?")
+    location = quote(f"{request.scheme}://{request.host}{bare}{question}{query}", safe=URL_PUNCTUATION)
     return Answer(b"", 307, {"location": location}, content_type="")
 
 
 @asynccontextmanager
 async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
     """Listens on the configured address until the block is left; then finishes what it accepted."""
-    app = web.Application(client_max_size=settings.max_body)
-    app.router.add_route("*", r"/{path:[\s\S]*}", partial(respond, Context(bus, settings)))
+    context = Context(bus, settings)
+
+    @web.middleware
+    async def door(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 — aiohttp's router is not asked
+        return await respond(context, request)
+
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEPALIVE, handler_cancellation=True, auto_decompress=False
+        web.Application(client_max_size=settings.max_body, middlewares=[door]),
+        access_log=None,
+        keepalive_timeout=KEEPALIVE,
+        handler_cancellation=True,
+        auto_decompress=False,
+        max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
     )
     await runner.setup()
     try:

@@ -29,19 +29,20 @@ async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         for endpoint in (FILTER, PAGINATE, COUNT):
             answer = searching(bus, endpoint.request, settings)
-            await stack.enter_async_context(bus.listen(endpoint.subject, endpoint.service, answer))
+            await stack.enter_async_context(bus.listen(endpoint.subject, endpoint.service, answer, settings.max_body))
         yield
 
 
 def searching(bus: Bus, kind: type[Count], settings: Settings) -> OnBus:
     async def answer(message: Message) -> Message:
-        packed = message.headers.get(CONTENT_TYPE) == MSGPACK
+        headers = {name.lower(): value for name, value in message.headers.items()}
+        packed = headers.get(CONTENT_TYPE.lower(), "").partition(";")[0].strip().lower() == MSGPACK
         try:
             largest = settings.default_limit
             payload = message.payload
             found = decode.read_msgpack(kind, payload) if packed else decode.read(kind, payload, largest)
             search = decode.settled(found, largest)
-            deadline = fanout.Deadline(min(settings.deadline, _within(message)))
+            deadline = fanout.Deadline(min(settings.deadline, _within(headers.get(WITHIN.lower(), "inf"))))
             body = await fanout.answer(bus, search, largest, deadline)
             return _reply(Answer(body), packed)
         except Exception as error:  # this is a door: every error gets its answer in problems
@@ -53,9 +54,9 @@ def searching(bus: Bus, kind: type[Count], settings: Settings) -> OnBus:
     return answer
 
 
-def _within(message: Message) -> float:
+def _within(seconds: str) -> float:
     try:
-        return float(message.headers.get(WITHIN, "inf"))
+        return max(0.0, float(seconds))
     except ValueError:
         raise problems.Problem(400, f"{WITHIN} is not a number of seconds") from None
 

@@ -7,7 +7,6 @@ the rules of docs/search.md (those of Pydantic's lax mode), and gives either the
 
 import math
 import re
-import types
 import typing
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -16,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 from shared import instants
-from shared.filters import Count, Filter, Group, Paginate
+from shared.filters import Count, Filter, Group, Paginate, given
 
 S = TypeVar("S", bound=Count)
 Loc = tuple[str | int, ...]
@@ -278,10 +277,4 @@ CHECKS: dict[Any, Callable[[Any, Loc, Errors], Any]] = {
 def _hints(kind: type) -> dict[str, Any]:
     """The declared fields in order, each with what it is when it is not null."""
     hints = typing.get_type_hints(kind)
-    return {name: _given(hints[name]) for name in getattr(kind, "__struct_fields__", ())}
-
-
-def _given(hint: Any) -> Any:
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        return next(option for option in typing.get_args(hint) if option is not type(None))
-    return hint
+    return {name: given(hints[name]) for name in getattr(kind, "__struct_fields__", ())}

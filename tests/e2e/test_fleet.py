@@ -1,7 +1,10 @@
 """The fleet as its users see it: by HTTP and on the bus, in one process and in a process per service."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from time import monotonic
@@ -23,6 +26,7 @@ from shared.filters import AnyName, Count, DeploymentFilter, Filter, FlowRunFilt
 from tests import fleet
 from tests.conftest import SCHEMA, folder
 from tests.fleet import Fleet
+from tests.processes import running_in
 from tests.relay import relay
 
 DEPLOYMENTS = 300
@@ -221,3 +225,42 @@ async def test_without_a_server_every_search_is_refused_quickly_until_it_is_back
             line.mend()
             fleet.wait_until_ready(made.url)
             assert await ask(http, url, {}) == (200, DEPLOYMENTS)
+
+
+@pytest.mark.parametrize("server", ["nats", "postgres"])
+async def test_a_server_that_hangs_is_refused_in_time_and_does_not_keep_us_from_leaving(
+    http: aiohttp.ClientSession, home: Path, server: str
+) -> None:
+    (home / "postgres").mkdir(mode=0o711)
+    (home / "nats").mkdir(mode=0o711)
+    with embedded.postgres(home / "postgres", durable=False) as dsn, embedded.nats(home / "nats") as nats_url:
+        connection = await asyncpg.connect(dsn)
+        await connection.execute(SCHEMA.read_text())
+        await connection.close()
+        with frozen(home / server) as freeze, fleet.running(dsn, nats_url, deadline="2") as made:
+            url = f"{made.url}/api/deployments/filter"
+            assert await ask(http, url, {"flows": {}}) == (200, [])
+            freeze()
+            for _ in range(3):
+                started = monotonic()
+                assert (await ask(http, url, {"flows": {}}))[0] == 503
+                assert monotonic() - started < 4
+
+
+@contextmanager
+def frozen(folder: Path) -> Iterator[Callable[[], None]]:
+    """Gives what stops every process that runs in a folder; they go on when the block is left."""
+    stopped: list[int] = []
+
+    def freeze() -> None:
+        stopped.extend(running_in(folder))
+        assert stopped
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+
+    try:
+        yield freeze
+    finally:
+        for pid in stopped:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)

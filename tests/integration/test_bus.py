@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from services import embedded
-from shared import bus, errors
+from shared import bus, errors, parts
 from shared.bus import Bus, Message
-from shared.contract import ERROR_CODE, ERROR_NAME, PAGE, RUNS, Keys, Page, RunLeg, Selection
+from shared.contract import ERROR_CODE, ERROR_NAME, PAGE, RUNS, WITHIN, Keys, Page, RunLeg, Selection
 from shared.filters import FlowRunFilter
 from shared.settings import Settings
+from tests.relay import relay
 
 Connect = Callable[..., Awaitable[Bus]]
 MEGABYTE = 1024 * 1024
@@ -129,7 +130,7 @@ async def test_sizes_around_the_limit(connect: Connect, size: int) -> None:
     async def echo(message: Message) -> Message:
         return message
 
-    async with server.listen("classis.v1.echo", "echo", echo):
+    async with server.listen("classis.v1.echo", "echo", echo, 4 * MEGABYTE):
         reply = await caller.ask("classis.v1.echo", Message(b"x" * size), 10)
     assert len(reply.payload) == size
 
@@ -174,6 +175,7 @@ async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_u
         return Keys(bytes(16))
 
     async with bus.connect(Settings(nats_url=nats_url), "leaving") as server:
+        await server.up(10)
         async with server.serve(RUNS, slow):
             call = asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10))
             await accepted.wait()
@@ -195,7 +197,7 @@ async def test_a_lost_connection_fails_the_calls_in_flight_at_once(home: Path) -
                 for name in ("caller", "server")
             ]
             await lines.enter_async_context(server.serve(RUNS, forever))
-            await caller.up(10)
+            await asyncio.gather(caller.up(10), server.up(10))
             call = asyncio.ensure_future(caller.call(RUNS, RunLeg(flow_runs=FlowRunFilter()), 1))
             await accepted.wait()
         async with asyncio.timeout(0.9):
@@ -203,3 +205,99 @@ async def test_a_lost_connection_fails_the_calls_in_flight_at_once(home: Path) -
                 await call
             with pytest.raises(errors.Disconnected):
                 await caller.call(RUNS, RunLeg(), 60)
+
+
+# --- hostile and half-gone callers
+
+
+async def test_callers_that_go_away_cost_nothing_for_long(connect: Connect) -> None:
+    """Each offers a large request and leaves before it is fetched; the service must not run out of places."""
+    server, caller = await connect(concurrency=5), await connect()
+
+    async def count(selection: Selection) -> Page:
+        return Page(b"", len(selection.flow_ids or b""))
+
+    async with server.serve(PAGE, count):
+        for attempt in range(20):
+            leaving = asyncio.ensure_future(caller.call(PAGE, Selection(flow_ids=bytes(8 * MEGABYTE)), 30))
+            await asyncio.wait([leaving], timeout=0.001 * attempt)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+        await all_answered(server)
+        assert await caller.call(PAGE, Selection(flow_ids=bytes(16)), 5) == Page(b"", 16)
+    assert caller._offers.bytes == server._offers.bytes == 0
+
+
+async def test_a_large_reply_is_let_go_once_it_is_fetched(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+
+    async def large(_: Selection) -> Page:
+        return Page(bytes(5 * MEGABYTE), 1)
+
+    async with server.serve(PAGE, large):
+        await caller.call(PAGE, Selection(), 10)
+        assert server._offers.bytes == 0
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["500000000 1 {parts}", "-1 5 {parts}", "5 0 {parts}", "x y {parts}", "5 5", "5 5 other.subject", "5 5 classis.v1.parts. b",
+     "9" * 40 + " 1 {parts}"],
+)  # fmt: skip
+async def test_a_false_offer_is_refused_at_once(connect: Connect, header: str) -> None:
+    server, caller = await connect(), await connect()
+
+    async def never_reached(_: Message) -> Message:
+        raise AssertionError
+
+    async with server.listen("classis.v1.echo", "echo", never_reached, MEGABYTE):
+        headers = {parts.HEADER: header.format(parts=f"{parts.SUBJECT}.evil.1")}
+        reply = await caller.ask("classis.v1.echo", Message(b"", headers), 5)
+    assert reply.headers[ERROR_NAME] == "Malformed"
+
+
+async def test_an_offer_that_nobody_serves_ends_with_the_callers_time(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    async with server.listen("classis.v1.echo", "echo", echoed, MEGABYTE):
+        headers = {parts.HEADER: f"9 9 {parts.SUBJECT}.gone.1", WITHIN: "5"}
+        reply = await caller.ask("classis.v1.echo", Message(b"", headers), 5)
+        assert reply.headers[ERROR_NAME] == "Absent"
+        await all_answered(server)
+
+
+async def all_answered(server: Bus) -> None:
+    """Returns when the service has no request left; within seconds, whatever its callers do."""
+    async with asyncio.timeout(5):
+        while waiting := tuple(server._accepted):
+            await asyncio.wait(waiting)
+
+
+async def echoed(message: Message) -> Message:
+    return message
+
+
+async def test_a_spent_deadline_is_not_an_endless_one(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    async with server.serve(RUNS, keys_of_everything):
+        reply = await caller.ask(RUNS.subject, Message(bus.encode(RunLeg(within=0))), 5)
+    assert reply.headers[ERROR_NAME] == "DeadlineSpent"
+
+
+async def test_what_is_published_without_a_reply_address_is_no_harm(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    async with server.serve(RUNS, keys_of_everything):
+        await caller._client.publish(RUNS.subject, b"junk")
+        assert await caller.call(RUNS, RunLeg(), 5) == Keys(bytes(16))
+
+
+async def test_listening_before_there_is_a_server(home: Path) -> None:
+    with embedded.nats(home) as url, relay(url) as line:
+        line.cut()
+        async with bus.connect(Settings(nats_url=line.url), "early") as server, server.serve(RUNS, keys_of_everything):
+            with pytest.raises(errors.DeadlineSpent):
+                await server.up(0.3)
+            with pytest.raises(errors.Disconnected):
+                await server.call(RUNS, RunLeg(), 5)
+            line.mend()
+            await server.up(10)
+            assert await server.call(RUNS, RunLeg(), 5) == Keys(bytes(16))

@@ -32,7 +32,7 @@ def test_json_is_passed_on_compactly_and_floats_are_64_bit(stored: str, printed:
 
 
 def timing(stored: str) -> Any:
-    return msgspec.json.decode(rows._timing(stored))
+    return msgspec.json.decode(msgspec.json.encode(rows._rebuilt(stored, rows._timing)))
 
 
 @pytest.mark.parametrize(
@@ -65,16 +65,26 @@ def test_an_interval_without_an_anchor_is_anchored_now() -> None:
     assert before <= anchor <= datetime.now(UTC)
 
 
-@pytest.mark.parametrize("stored", [None, "null", "[]", "0", "false"])
+@pytest.mark.parametrize("stored", [None, "null", "[]", "0", "0.0", "false", '""'])
 def test_labels_are_an_object(stored: str | None) -> None:
     assert msgspec.json.encode(rows._labels(stored)) == b"{}"
 
 
 def test_fixed_objects_drop_foreign_keys_and_show_missing_ones() -> None:
-    assert rows.encode(rows._actor('{"type": "USER", "extra": 1}')) == b'{"id":null,"type":"USER","display_value":null}'
-    assert rows._actor(None) is rows._actor("null") is None
-    options = rows.encode(rows._options('{"collision_strategy": "ENQUEUE", "x": 1}'))
-    assert options == b'{"collision_strategy":"ENQUEUE","grace_period_seconds":null}'
+    author = rows._rebuilt('{"type": "USER", "extra": 1}', rows._actor)
+    assert rows.encode(author) == b'{"id":null,"type":"USER","display_value":null}'
+    options = rows._rebuilt('{"collision_strategy": "ENQUEUE", "x": 1, "grace_period_seconds": 120.0}', rows._options)
+    assert rows.encode(options) == b'{"collision_strategy":"ENQUEUE","grace_period_seconds":120}'
+
+
+@pytest.mark.parametrize("stored", [None, "null", "[1]", '"x"', "7" * 5000, '{"id": %s}' % ("7" * 5000)])
+def test_what_cannot_be_rebuilt_goes_out_as_stored(stored: str | None) -> None:
+    expected = (stored or "null").replace(" ", "").encode()
+    assert rows.encode(rows._rebuilt(stored, rows._actor)) == expected
+
+
+def test_an_interval_beyond_all_time_goes_out_as_stored() -> None:
+    assert timing('{"interval": 1%s}' % ("0" * 300)) == {"interval": 10**300}
 
 
 def test_ids_and_times_of_the_driver_are_printed_as_prefect_does() -> None:

@@ -1,0 +1,82 @@
+"""Payloads larger than a NATS message: offered by the sender, fetched in parts by the receiver. Pure.
+
+A message that does not fit travels empty, with a header that says how many bytes there are, how many a part has, and on
+which subject the parts are to be fetched. The receiver asks for a few at a time, so nobody's connection is flooded.
+"""
+
+import re
+from typing import NamedTuple
+
+from shared.errors import Busy, Malformed
+
+HEADER = "Classis-Parts"
+SUBJECT = "classis.v1.parts"
+LARGEST = 1024**3  # bytes of one payload, and of all payloads that one process has on offer
+_FORM = re.compile(rf"(\d{{1,10}}) (\d{{1,10}}) ({re.escape(SUBJECT)}\.[A-Za-z0-9]+\.[0-9]+)", re.ASCII)
+
+
+class Offer(NamedTuple):
+    """What the header tells: bytes in all, bytes of a part, and where to fetch them."""
+
+    total: int
+    size: int
+    subject: str
+
+    @property
+    def number(self) -> int:
+        """How many parts there are."""
+        return -(-self.total // self.size)
+
+    def header(self) -> str:
+        return f"{self.total} {self.size} {self.subject}"
+
+
+def read(header: str, largest: int) -> Offer:
+    """The offer in a header. Raises Malformed for what is none, or is larger than we take."""
+    found = _FORM.fullmatch(header)
+    if not found or not int(found[1]) or not int(found[2]):
+        raise Malformed("this is no offer of parts")
+    if int(found[1]) > largest:
+        raise Malformed(f"a payload of {found[1]} bytes is more than the {largest} that are taken")
+    return Offer(int(found[1]), int(found[2]), found[3])
+
+
+class Offers:
+    """The payloads of one process that wait to be fetched. Each is kept until its last part has gone."""
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self._payloads: dict[str, tuple[bytes, int]] = {}
+        self._missing: dict[str, set[int]] = {}
+        self._bytes = 0
+
+    def add(self, token: str, payload: bytes, size: int) -> Offer:
+        """Offers a payload in parts of `size` bytes. Raises Busy when too much is on offer already."""
+        if self._bytes + len(payload) > LARGEST:
+            raise Busy(f"{self._bytes} bytes are on offer already")
+        offer = Offer(len(payload), size, f"{self.subject}.{token}")
+        self._payloads[token] = payload, size
+        self._missing[token] = set(range(offer.number))
+        self._bytes += len(payload)
+        return offer
+
+    def part(self, token: str, index: int) -> bytes | None:
+        """One part, or None when it is not on offer any more."""
+        if token not in self._payloads or index not in self._missing[token]:
+            return None
+        payload, size = self._payloads[token]
+        self._missing[token].discard(index)
+        if not self._missing[token]:
+            self.withdraw(token)
+        return payload[index * size : (index + 1) * size]
+
+    def withdraw(self, token: str) -> None:
+        """Ends an offer; of one that has ended, nothing more."""
+        payload, _ = self._payloads.pop(token, (b"", 0))
+        self._missing.pop(token, None)
+        self._bytes -= len(payload)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes wait to be fetched."""
+        return self._bytes
