@@ -38,11 +38,17 @@ Fleet = Mapping[str, embedded.Process]
 WELCOME = """
 Classis answers at {address}/api. Try:
 
-    curl -s {address}/api/deployments/paginate -H 'content-type: application/json' -d '{{"limit":2}}'
+    curl -s {address}/api/deployments/paginate -H 'content-type: application/json' -d '{search}'
+
+That asks for deployments with "nightly" in their name that own a failed run, one a page.
 
 Logs are in {logs}. {data}
 Ctrl-C stops everything.
 """
+SEARCH = (
+    '{"limit": 1, "deployments": {"name": {"like_": "nightly"}},'
+    ' "flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}}'
+)
 OWN_DATA = "The data stays in {home}; remove that folder to start anew."
 GIVEN_DATA = "The database given is only read."
 
@@ -83,7 +89,7 @@ def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
             address = _address(settings.host, port)
             _await_ready(fleet, address, logs)
             data = GIVEN_DATA if given else OWN_DATA.format(home=home)
-            _say(WELCOME.format(address=address, logs=logs, data=data))
+            _say(WELCOME.format(address=address, search=SEARCH, logs=logs, data=data))
             return _watch(fleet, logs)
         except KeyboardInterrupt:
             return 0
