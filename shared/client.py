@@ -28,7 +28,9 @@ class SearchRefused(errors.Refused):
 
 
 class Fleet:
-    """The three searches. Each raises SearchRefused, or an error of `shared.errors` that says whether to ask again."""
+    """The three searches. Each raises SearchRefused, or an error of `shared.errors` that says whether to ask again:
+    Unavailable does, Broken (a deployment stored in a form that Prefect itself cannot read) does not.
+    """
 
     def __init__(self, line: Bus, within: float) -> None:
         self._line = line
@@ -57,7 +59,10 @@ class Fleet:
                 packed = reply.headers.get(CONTENT_TYPE) == MSGPACK
                 raise SearchRefused(code, (msgspec.msgpack if packed else msgspec.json).decode(reply.payload))
             raise errors.named(reply.headers.get(ERROR_NAME, ""), code)
-        return msgspec.msgpack.decode(reply.payload, type=endpoint.reply, strict=False)
+        try:
+            return msgspec.msgpack.decode(reply.payload, type=endpoint.reply, strict=False)
+        except msgspec.DecodeError as error:
+            raise errors.Broken(f"a deployment is stored in a form that no struct has: {error}") from error
 
 
 @asynccontextmanager

@@ -38,8 +38,9 @@ def searching(bus: Bus, kind: type[Count], settings: Settings) -> OnBus:
         headers = {name.lower(): value for name, value in message.headers.items()}
         packed = headers.get(CONTENT_TYPE.lower(), "").partition(";")[0].strip().lower() == MSGPACK
         try:
-            largest = settings.default_limit
-            payload = message.payload
+            largest, payload = settings.default_limit, message.payload
+            if len(payload) > settings.max_body:
+                raise problems.Problem(413, "Request Entity Too Large")
             found = decode.read_msgpack(kind, payload) if packed else decode.read(kind, payload, largest)
             search = decode.settled(found, largest)
             deadline = fanout.Deadline(min(settings.deadline, _within(headers.get(WITHIN.lower(), "inf"))))

@@ -1,5 +1,6 @@
 """The fleet as its users see it: by HTTP and on the bus, in one process and in a process per service."""
 
+import asyncio
 import json
 import os
 import signal
@@ -108,6 +109,74 @@ async def test_one_deployment_by_id_and_by_name(http: aiohttp.ClientSession, run
 
 def quoted(name: str) -> str:
     return "".join(f"%{byte:02X}" for byte in name.encode())
+
+
+async def test_an_odd_stored_row_does_not_cost_its_neighbours(
+    http: aiohttp.ClientSession, running: Fleet, database: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    odd = await connection.fetchval("SELECT id FROM deployment ORDER BY name, id LIMIT 1")
+    await connection.execute(
+        """WITH schedule AS (INSERT INTO deployment_schedule (schedule, active, deployment_id, max_scheduled_runs)
+                             VALUES ('{"odd": [1]}', true, $1, 51), ('{"interval": -1, "cron": 2}', true, $1, 0))
+           UPDATE deployment SET created_by = '{"id": "x", "type": 5}', updated_by = '[1]', pull_steps = '"s"',
+                                 concurrency_options = '{"collision_strategy": 7}', labels = '{"l": [null]}' WHERE id = $1""",
+        odd,
+    )
+    status, rows = await ask(http, f"{running.url}/api/deployments/filter", {"limit": 5})
+    await connection.execute(
+        """DELETE FROM deployment_schedule WHERE schedule ? 'odd' OR schedule @> '{"cron": 2}';
+           UPDATE deployment SET created_by = NULL, updated_by = NULL, pull_steps = NULL, concurrency_options = NULL,
+                                 labels = NULL WHERE updated_by = '[1]'"""
+    )
+    await connection.close()
+    assert (status, len(rows), rows[0]["id"]) == (200, 5, str(odd))
+    assert {"odd": [1]} in [schedule["schedule"] for schedule in rows[0]["schedules"]]
+    assert (rows[0]["updated_by"], rows[0]["pull_steps"], rows[0]["labels"]) == ([1], "s", {"l": [None]})
+
+
+# --- the frame of HTTP, where it is not Prefect's
+
+
+async def test_a_body_that_is_too_large_is_refused(http: aiohttp.ClientSession, database: str) -> None:
+    with (
+        folder() as home,
+        embedded.nats(home) as own,
+        fleet.running(database, own, one_process=True, max_body="1000") as made,
+    ):
+        url = f"{made.url}/api/deployments/count"
+        assert (await ask(http, url, {"x": "y" * 900}))[0] == 200
+        assert await ask(http, url, {"x": "y" * 1000}) == (413, {"detail": "Request Entity Too Large"})
+        connection = await nats.connect(own)
+        reply = await connection.request("classis.v1.deployments.count", b'"%b"' % (b"y" * 1000), timeout=5)
+        await connection.close()
+        assert reply.headers
+        assert reply.headers["Nats-Service-Error-Code"] == "413"
+
+
+async def test_the_server_says_its_own_name(http: aiohttp.ClientSession, running: Fleet) -> None:
+    async with http.get(f"{running.url}/api/health") as answer:
+        assert (answer.headers["server"], await answer.json()) == ("classis", True)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("content-type: application/json\r\ncontent-type: text/plain", 400),
+        ("expect: something", 417),
+        ("x-control: a\x01b", 400),
+        ("x-long: " + "y" * 70_000, 400),
+    ],
+    ids=["two content types", "unknown expectation", "control character", "long header"],
+)
+async def test_what_our_http_parser_refuses_by_itself(running: Fleet, line: str, status: int) -> None:
+    host, port = running.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    request = f"POST /api/deployments/count HTTP/1.1\r\nhost: x\r\n{line}\r\ncontent-length: 0\r\n\r\n"
+    writer.write(request.encode())
+    assert int((await reader.readline()).split()[1]) == status
+    writer.close()
+    await writer.wait_closed()
 
 
 # --- on the bus
