@@ -60,7 +60,7 @@ class Fleet:
                 raise SearchRefused(code, (msgspec.msgpack if packed else msgspec.json).decode(reply.payload))
             raise errors.named(reply.headers.get(ERROR_NAME, ""), code)
         try:
-            return msgspec.msgpack.decode(reply.payload, type=endpoint.reply, strict=False)
+            return msgspec.msgpack.decode(reply.payload, type=endpoint.reply)
         except msgspec.DecodeError as error:
             raise errors.Broken(f"a deployment is stored in a form that no struct has: {error}") from error
 
