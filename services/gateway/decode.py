@@ -18,7 +18,7 @@ from shared.filters import Count
 
 S = TypeVar("S", bound=Count)
 
-_READ_DIFFERENTLY = re.compile(rb"\\u0000|[.,]\d{7}|0001-01-01|9999-12-31|\d{4300}")
+_READ_DIFFERENTLY = re.compile(rb"\\u0000|[.,]\d{7}|0001-01-01|9999-12-31|(?<!\d)\d{4300}")
 
 
 @dataclass(frozen=True)
