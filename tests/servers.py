@@ -2,6 +2,7 @@
 
 import functools
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +26,26 @@ NATS_IMAGE = os.environ.get("CLASSIS_TEST_NATS_IMAGE", "nats:2")
 @functools.cache
 def no_engine() -> str:
     """Why there can be no containers; empty when there can."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     try:
+        _knock(address)  # before the client, which leaves its socket open where nobody answers
         client = docker.from_env(timeout=5)
         client.ping()
         client.close()
-    except docker.errors.DockerException as error:
-        return f"no container engine answers here: {str(error)[:120]}"
+    except (OSError, docker.errors.DockerException) as error:
+        return f"no container engine answers at {address}: {error}"
     return ""
+
+
+def _knock(address: str) -> None:
+    kind, _, place = address.partition("://")
+    if kind == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(5)
+            probe.connect(place)
+    else:
+        host, _, port = place.partition(":")
+        socket.create_connection((host, int(port or 2375)), timeout=5).close()
 
 
 def _needs_engine(kind: str) -> bool:
