@@ -14,8 +14,8 @@ INTRODUCTION = f"""# Subjects
 
 Generated from `shared/contract.py` by `make docs`; a test compares.
 
-**Public subjects** are for you. Send a search in Prefect's grammar (below) to one and get what the HTTP API would
-answer. The message is JSON; with the header `{contract.CONTENT_TYPE}: {contract.MSGPACK}` it is MessagePack, and so is
+**Public subjects** are for you. Send a search in Prefect's grammar (docs/search.md) to one and get what the HTTP API
+would answer. The message is JSON; with the header `{contract.CONTENT_TYPE}: {contract.MSGPACK}` it is MessagePack, and so is
 the reply (an id may then be 16 bytes, an instant a timestamp). An empty message asks with all defaults. The
 header `{contract.WITHIN}` gives the seconds you are willing to wait.
 
@@ -30,6 +30,9 @@ replies "no responders".
 the replies. The typed client in `shared/client.py` does it for you.
 """
 
+PUBLIC_ERRORS = "400, 413, 422, 500 and 503, with the body that HTTP would have"
+INTERNAL_ERRORS = ", ".join(f"`{name}`" for name in errors.BY_NAME if name not in {"Absent", "Disconnected"})
+
 
 def arguments(_: argparse.ArgumentParser) -> None:
     """This command takes none."""
@@ -40,24 +43,28 @@ def main(_: argparse.Namespace) -> None:
 
 
 def document() -> str:
-    parts = [INTRODUCTION]
+    text = [INTRODUCTION]
     for title, public in (("Public", True), ("Internal", False)):
-        parts.append(f"\n## {title} subjects\n")
-        parts.extend(_endpoint(endpoint) for endpoint in ENDPOINTS if endpoint.public is public)
-    parts.append("\n## The grammar\n\nEvery field may be null or missing. `operator` is `and_` or `or_`.\n")
-    parts.extend(_struct(kind) for kind in _structs())
-    parts.append("\n## The errors\n\n| name | code | ask again? | when |\n|---|---|---|---|\n")
-    parts.extend(
+        text.append(f"\n## {title} subjects\n")
+        text.extend(_endpoint(endpoint) for endpoint in ENDPOINTS if endpoint.public is public)
+    text.append(
+        "\n## The messages\n\nEvery field of a search may be null or missing, but for `operator`, which is not null.\n"
+    )
+    text.extend(_struct(kind) for kind in _structs())
+    text.append("\n## The errors\n\n| name | code | ask again? | when |\n|---|---|---|---|\n")
+    text.extend(
         f"| `{name}` | {kind.code} | {'yes' if kind.retryable else 'no'} | {kind.__doc__} |\n"
         for name, kind in errors.BY_NAME.items()
     )
-    return "".join(parts)
+    return "".join(text)
 
 
 def _endpoint(endpoint: Endpoint[Any, Any]) -> str:
     return (
-        f"\n### `{endpoint.subject}`\n\n{endpoint.about} Queue group `{endpoint.service}`."
-        f" Message `{endpoint.request.__name__}`, reply `{_name(endpoint.reply)}`.\n"
+        f"\n### `{endpoint.subject}`\n\n{endpoint.about}\n\n"
+        f"- queue group `{endpoint.service}`\n"
+        f"- message `{endpoint.request.__name__}`, reply `{_name(endpoint.reply)}`\n"
+        f"- errors {PUBLIC_ERRORS if endpoint.public else INTERNAL_ERRORS}\n"
     )
 
 
