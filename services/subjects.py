@@ -15,8 +15,8 @@ INTRODUCTION = f"""# Subjects
 Generated from `shared/contract.py` by `make docs`; a test compares.
 
 **Public subjects** are for you. Send a search in Prefect's grammar (docs/search.md) to one and get what the HTTP API
-would answer. The message is JSON; with the header `{contract.CONTENT_TYPE}: {contract.MSGPACK}` it is MessagePack, and so is
-the reply (an id may then be 16 bytes, an instant a timestamp). An empty message asks with all defaults. The
+would answer. The message is JSON; with the header `{contract.CONTENT_TYPE}: {contract.MSGPACK}` it is MessagePack,
+and so is the reply (an id may then be 16 bytes, an instant a timestamp). An empty message asks with all defaults. The
 header `{contract.WITHIN}` gives the seconds you are willing to wait.
 
 **Internal subjects** are between the services: MessagePack, ids as 16 bytes, `within` tells the seconds left.
