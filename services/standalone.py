@@ -42,6 +42,7 @@ Classis answers at {address}/api. Try:
 
 That asks for deployments with "nightly" in their name that own a failed run, one a page.
 
+NATS is at {url}, for those who ask there.
 Logs are in {logs}. {data}
 Ctrl-C stops everything.
 """
@@ -89,7 +90,7 @@ def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
             address = _address(settings.host, port)
             _await_ready(fleet, address, logs)
             data = GIVEN_DATA if given else OWN_DATA.format(home=home)
-            _say(WELCOME.format(address=address, search=SEARCH, logs=logs, data=data))
+            _say(WELCOME.format(address=address, search=SEARCH, url=url.rpartition("@")[2], logs=logs, data=data))
             return _watch(fleet, logs)
         except KeyboardInterrupt:
             return 0

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
-from nats.aio.client import PING_PROTO, Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from shared import contract, errors, parts
 from shared.contract import Call, Endpoint
+from shared.natsclient import SteadyClient
 from shared.parts import Offers
 from shared.settings import Settings
 
@@ -52,19 +52,6 @@ class Message:
 Answer = Callable[[Message], Awaitable[Message]]
 
 
-class OrderedClient(Client):
-    """nats-py's client with its PING in line.
-
-    Its own PING overtakes what waits to be written. The PONG that ends a `flush` or a `drain` then proves nothing: a
-    caller may still find nobody behind a new subscription, and a drained one may lose requests.
-    """
-
-    async def _send_ping(self, future: "asyncio.Future[Any] | None" = None) -> None:
-        self._pongs.append(future or asyncio.get_running_loop().create_future())
-        await self._send_command(PING_PROTO)
-        await self._flush_pending()
-
-
 class Listener:
     """One subject that is answered, as a member of a queue group; subscribed once there is a connection."""
 
@@ -78,7 +65,7 @@ class Listener:
 class Bus:
     """One connection to NATS. Made by `connect`."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
+    def __init__(self, client: SteadyClient, settings: Settings) -> None:
         self._client = client
         self._settings = settings
         self._ids = itertools.count()
@@ -88,7 +75,7 @@ class Bus:
         self._listeners: list[Listener] = []
         self._accepted: set[asyncio.Task[None]] = set()
         self._up = asyncio.Event()
-        self._last_trouble = ""
+        self._told: set[str] = set()
 
     @property
     def connected(self) -> bool:
@@ -103,7 +90,12 @@ class Bus:
 
     async def start(self, **options: Any) -> None:
         """Connects, for as long as it takes, and subscribes what listens already."""
-        await self._client.connect(disconnected_cb=self._on_disconnect, error_cb=self._on_error, **options)
+        await self._client.connect(
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+            error_cb=self._on_error,
+            **options,
+        )
         replies = f"{self._inbox}.*"
         await self._client.subscribe(
             replies, cb=self._on_reply, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
@@ -125,8 +117,11 @@ class Bus:
                 async with asyncio.timeout(LEAVING):
                     await self._client.flush()
         if self._up.is_set():
+            if not self._client.is_connected:
+                self._client.abort()
             with contextlib.suppress(*TROUBLE):
-                await self._client.close()
+                async with asyncio.timeout(LEAVING):
+                    await self._client.close()
 
     # --- the caller's side
 
@@ -164,6 +159,8 @@ class Bus:
         self._calls[token] = future
         try:
             await self._publish(subject, message, reply=f"{self._inbox}.{token}")
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise asyncio.CancelledError  # nats-py swallows it while it waits for room to write
             reply = await future
         except (NatsError, OSError) as error:
             raise errors.Disconnected(f"NATS: {error}") from error
@@ -179,18 +176,20 @@ class Bus:
             future.set_result(msg)
 
     async def _on_disconnect(self) -> None:
-        if self._client.is_closed:
-            return
         log.warning("lost the connection to NATS")
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(errors.Disconnected("lost the connection to NATS"))
 
+    async def _on_reconnect(self) -> None:
+        log.info("connected to NATS again")
+        self._told.clear()
+
     async def _on_error(self, error: Exception) -> None:
-        """Tells each kind of trouble once; nats-py tells it at every attempt to connect."""
-        if repr(error) != self._last_trouble:
+        """Tells each kind of trouble once until it is over; nats-py tells it at every attempt to connect."""
+        if repr(error) not in self._told:
             log.warning("NATS: %r", error)
-        self._last_trouble = repr(error)
+        self._told.add(repr(error))
 
     # --- the service's side
 
@@ -338,7 +337,7 @@ def _within(msg: Msg) -> float:
 def raise_for(headers: Headers) -> None:
     """Raises the error that the headers of a reply tell of, if they do."""
     if code := headers.get(contract.ERROR_CODE):
-        raise errors.named(headers.get(contract.ERROR_NAME, ""), int(code))
+        raise errors.named(headers.get(contract.ERROR_NAME, ""), int(code) if code.isdecimal() else 500)
 
 
 def failure(error: errors.FleetError) -> Message:
@@ -350,7 +349,7 @@ def failure(error: errors.FleetError) -> Message:
 @asynccontextmanager
 async def connect(settings: Settings, name: str) -> AsyncIterator[Bus]:
     """A bus for one service. It connects in the background and never gives up; `Bus.up` waits for it."""
-    bus = Bus(OrderedClient(), settings)
+    bus = Bus(SteadyClient(), settings)
     owner = asyncio.current_task()
     starting = asyncio.create_task(
         bus.start(

@@ -11,6 +11,7 @@ from shared.errors import Busy, Malformed
 
 HEADER = "Classis-Parts"
 SUBJECT = "classis.v1.parts"
+SMALLEST = 1024  # bytes of a part: many small ones would cost more memory than they carry
 LARGEST = 1024**3  # bytes of one payload, and of all payloads that one process has on offer
 _FORM = re.compile(rf"(\d{{1,10}}) (\d{{1,10}}) ({re.escape(SUBJECT)}\.[A-Za-z0-9]+\.[0-9]+)", re.ASCII)
 
@@ -36,6 +37,8 @@ def read(header: str, largest: int) -> Offer:
     found = _FORM.fullmatch(header)
     if not found or not int(found[1]) or not int(found[2]):
         raise Malformed("this is no offer of parts")
+    if int(found[2]) < min(SMALLEST, int(found[1])):
+        raise Malformed(f"parts of {found[2]} bytes are too small")
     if int(found[1]) > largest:
         raise Malformed(f"a payload of {found[1]} bytes is more than the {largest} that are taken")
     return Offer(int(found[1]), int(found[2]), found[3])

@@ -44,8 +44,13 @@ async def fetch(bus: Bus, asked: Plan, deadline: Deadline) -> Page:
 
 
 async def _keys(bus: Bus, asked: Plan, deadline: Deadline) -> dict[str, Any]:
-    calls = [bus.call(endpoint, leg, deadline.left) for endpoint, leg in asked.legs.values()]
-    found = await asyncio.gather(*calls)
+    legs = asked.legs.values()
+    calls = [asyncio.ensure_future(bus.call(endpoint, leg, deadline.left)) for endpoint, leg in legs]
+    try:
+        found = await asyncio.gather(*calls)
+    finally:
+        for call in calls:  # when one has failed, nobody waits for the others
+            call.cancel()
     return {name: keys.packed for name, keys in zip(asked.legs, found, strict=True)}
 
 

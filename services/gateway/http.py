@@ -22,7 +22,6 @@ from services.gateway.fanout import Deadline
 from services.gateway.problems import Answer, Problem
 from shared.bus import Bus
 from shared.contract import BY_ID, BY_NAME, READY, DeploymentById, DeploymentByName, Readiness, Row
-from shared.errors import FleetError
 from shared.filters import Count, Filter, Paginate
 from shared.settings import Settings
 
@@ -62,10 +61,18 @@ async def search(kind: type[Count], context: Context, request: web.Request, _: P
     """One of the three searches. The order of the checks is Prefect's: syntax, version, values."""
     deadline = Deadline(context.settings.deadline)
     largest = context.settings.default_limit
-    body = await request.read() if envelope.has_json(request) else b""
+    body = await _body(request, deadline) if envelope.has_json(request) else b""
     found = decode.read(kind, body, largest)
     check_version(request)
     return Answer(await fanout.answer(context.bus, decode.settled(found, largest), largest, deadline))
+
+
+async def _body(request: web.Request, deadline: Deadline) -> bytes:
+    try:
+        async with asyncio.timeout(deadline.left):
+            return await request.read()
+    except TimeoutError:
+        raise Problem(408, "The body did not arrive in time", {"connection": "close"}) from None
 
 
 async def by_id(context: Context, request: web.Request, path: Path) -> Answer:
@@ -96,7 +103,7 @@ async def ready(context: Context, request: web.Request, _: Path) -> Answer:
     check_version(request)
     calls = [context.bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in READY.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
-    missing = [name for name, result in zip(READY, results, strict=True) if isinstance(result, FleetError)]
+    missing = [name for name, result in zip(READY, results, strict=True) if isinstance(result, BaseException)]
     if missing:
         message = f"Not ready: {', '.join(missing)}"
         return Answer(problems.printed({"message": message}), 503, {"retry-after": problems.RETRY_AFTER})

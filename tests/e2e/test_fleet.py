@@ -154,6 +154,22 @@ async def test_a_body_that_is_too_large_is_refused(http: aiohttp.ClientSession, 
         assert reply.headers["Nats-Service-Error-Code"] == "413"
 
 
+async def test_a_body_that_does_not_arrive_is_not_waited_for(database: str) -> None:
+    with (
+        folder() as home,
+        embedded.nats(home) as own,
+        fleet.running(database, own, one_process=True, deadline="1") as made,
+    ):
+        host, port = made.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"POST /api/deployments/count HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
+        writer.write(b"content-length: 100\r\n\r\n{")
+        async with asyncio.timeout(5):
+            assert int((await reader.readline()).split()[1]) == 408
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_the_server_says_its_own_name(http: aiohttp.ClientSession, running: Fleet) -> None:
     async with http.get(f"{running.url}/api/health") as answer:
         assert (answer.headers["server"], await answer.json()) == ("classis", True)

@@ -1,6 +1,8 @@
 """The bus on a real NATS: deadlines, errors, large payloads, and work that was accepted."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,6 +17,7 @@ from shared.bus import Bus, Message
 from shared.contract import ERROR_CODE, ERROR_NAME, PAGE, RUNS, WITHIN, Keys, Page, RunLeg, Selection
 from shared.filters import FlowRunFilter
 from shared.settings import Settings
+from tests.processes import running_in
 from tests.relay import relay
 
 Connect = Callable[..., Awaitable[Bus]]
@@ -241,7 +244,7 @@ async def test_a_large_reply_is_let_go_once_it_is_fetched(connect: Connect) -> N
 
 @pytest.mark.parametrize(
     "header",
-    ["500000000 1 {parts}", "-1 5 {parts}", "5 0 {parts}", "x y {parts}", "5 5", "5 5 other.subject", "5 5 classis.v1.parts. b",
+    ["500000000 1 {parts}", "500000 1 {parts}", "-1 5 {parts}", "5 0 {parts}", "x y {parts}", "5 5", "5 5 other.subject", "5 5 classis.v1.parts. b",
      "9" * 40 + " 1 {parts}"],
 )  # fmt: skip
 async def test_a_false_offer_is_refused_at_once(connect: Connect, header: str) -> None:
@@ -301,3 +304,39 @@ async def test_listening_before_there_is_a_server(home: Path) -> None:
             line.mend()
             await server.up(10)
             assert await server.call(RUNS, RunLeg(), 5) == Keys(bytes(16))
+
+
+async def test_a_connection_that_hangs_full_of_unsent_bytes_ends_every_call_in_time(home: Path) -> None:
+    with embedded.nats(home) as url:
+        async with bus.connect(Settings(nats_url=url), "caller") as caller:
+            await caller.up(10)
+            [server] = running_in(home)
+            os.kill(server, signal.SIGSTOP)
+            try:
+                large = Message(bytes(MEGABYTE - 2048))
+                calls = [caller.ask("classis.v1.nobody", large, 2) for _ in range(12)]
+                async with asyncio.timeout(8):
+                    found = await asyncio.gather(*calls, return_exceptions=True)
+            finally:
+                os.kill(server, signal.SIGCONT)
+            assert all(isinstance(error, errors.Unavailable) for error in found)
+            async with asyncio.timeout(10):
+                while isinstance(await answer_or_error(caller), errors.Disconnected):
+                    await asyncio.wait([asyncio.ensure_future(caller.up())], timeout=0.1)
+
+
+async def answer_or_error(caller: Bus) -> Keys | Exception:
+    try:
+        return await caller.call(RUNS, RunLeg(), 2)
+    except errors.FleetError as error:
+        return error
+
+
+async def test_an_error_of_the_server_ends_in_a_new_connection(connect: Connect) -> None:
+    server, caller = await connect(), await connect()
+    async with server.serve(RUNS, keys_of_everything):
+        await caller._client._process_err("'authentication expired'")
+        async with asyncio.timeout(10):
+            while (found := await answer_or_error(caller)) != Keys(bytes(16)):
+                assert isinstance(found, errors.Disconnected)
+                await asyncio.wait([asyncio.ensure_future(caller.up())], timeout=0.1)

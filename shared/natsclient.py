@@ -1,0 +1,43 @@
+"""nats-py's client, mended where it loses things. Each override says what happens without it."""
+
+import asyncio
+from typing import Any
+
+from nats.aio.client import PING_PROTO, Client
+from nats.errors import Error as NatsError
+
+
+class SteadyClient(Client):
+    """A client that keeps its order, always comes back, and lets go of what hangs."""
+
+    async def _send_ping(self, future: "asyncio.Future[Any] | None" = None) -> None:
+        """Sends PING in line. nats-py's overtakes what waits to be written, so that the PONG that ends a `flush` or a
+        `drain` proves nothing: a caller finds nobody behind a new subscription, a drained one loses requests.
+        """
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
+
+    async def _process_pong(self) -> None:
+        """Takes a PONG that nobody awaits any more; nats-py's read loop ends on a `flush` that was given up."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
+
+    async def _process_err(self, err_msg: str) -> None:
+        """Reconnects after an error of the server; nats-py closes for good when a password or a limit changes."""
+        if self.is_connected and "permissions" not in err_msg.lower():
+            await self._process_op_err(NatsError(f"nats: {err_msg}"))
+        else:
+            await super()._process_err(err_msg)
+
+    async def _process_op_err(self, e: Exception) -> None:
+        """Drops a broken connection at once; nats-py waits until the other side has taken what is unsent."""
+        self.abort()
+        await super()._process_op_err(e)
+
+    def abort(self) -> None:
+        """Cuts the connection without a word."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer:
+            writer.transport.abort()
