@@ -76,6 +76,7 @@ class Bus:
         self._accepted: set[asyncio.Task[None]] = set()
         self._up = asyncio.Event()
         self._told: set[str] = set()
+        self._leaving = False
 
     @property
     def connected(self) -> bool:
@@ -116,6 +117,7 @@ class Bus:
             with contextlib.suppress(*TROUBLE):
                 async with asyncio.timeout(LEAVING):
                     await self._client.flush()
+        self._leaving = True
         if self._up.is_set():
             if not self._client.is_connected:
                 self._client.abort()
@@ -176,7 +178,8 @@ class Bus:
             future.set_result(msg)
 
     async def _on_disconnect(self) -> None:
-        log.warning("lost the connection to NATS")
+        if not self._leaving:
+            log.warning("lost the connection to NATS")
         for future in self._calls.values():
             if not future.done():
                 future.set_exception(errors.Disconnected("lost the connection to NATS"))
