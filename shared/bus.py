@@ -113,6 +113,8 @@ class Bus:
             _, late = await asyncio.wait(self._accepted, timeout=self._settings.deadline)
             for task in late:
                 task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=LEAVING)
         if self._client.is_connected:
             with contextlib.suppress(*TROUBLE):
                 async with asyncio.timeout(LEAVING):

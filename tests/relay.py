@@ -18,6 +18,7 @@ class Relay:
         self._loop = asyncio.new_event_loop()
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.port = 0
@@ -44,12 +45,16 @@ class Relay:
     async def _hang_up(self) -> None:
         if self._server is not None:
             self._server.close()
-        while self._open:
+        while passing := set(self._passing):
             for writer in list(self._open):
                 writer.transport.abort()
-            await asyncio.sleep(0)  # let the tasks that pass bytes on see it
+            await asyncio.wait(passing, timeout=1)  # one that was still connecting shows its writers only now
 
     async def _pass_on(self, *near: *Streams) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
         try:
             far = await asyncio.open_connection(*self._far)
         except OSError:
