@@ -51,13 +51,6 @@ class FlowLeg(Call, frozen=True):
     flows: filters.FlowFilter
 
 
-class RunLeg(Call, frozen=True):
-    """Which deployments own one flow run that passes `flow_runs` and owns a task run that passes `task_runs`."""
-
-    flow_runs: filters.FlowRunFilter | None = None
-    task_runs: filters.TaskRunFilter | None = None
-
-
 class PoolLeg(Call, frozen=True):
     """Which work queues pass `work_pool_queues` and sit in a pool that passes `work_pools`."""
 
@@ -74,7 +67,7 @@ class Keys(Struct, frozen=True):
 class Selection(Call, frozen=True):
     """Deployments that pass their own filter and, for each leg that was asked, carry one of its keys.
 
-    `limit` None asks for no rows; `count` asks for the number of all matches.
+    `limit` None or 0 asks for no rows; `count` asks for the number of all matches.
     """
 
     deployments: filters.DeploymentFilter | None = None
@@ -87,11 +80,27 @@ class Selection(Call, frozen=True):
     count: bool = False
 
 
+class RunLeg(Selection, frozen=True):
+    """Which selected deployments own one flow run that passes `flow_runs` and owns a task run that passes."""
+
+    flow_runs: filters.FlowRunFilter | None = None
+    task_runs: filters.TaskRunFilter | None = None
+
+
+class Owners(Struct, frozen=True):
+    """The ids of one page of deployments, in its order, and the number of all; `strategy` is how they were found."""
+
+    packed: bytes = b""
+    count: int = 0
+    strategy: str = ""
+
+
 class Page(Struct, frozen=True):
-    """`rows` is a JSON array of deployments, ready to send."""
+    """`rows` is a JSON array of deployments, ready to send; `tag` is equal for equal rows."""
 
     rows: bytes = b"[]"
     count: int = 0
+    tag: bytes = b""
 
 
 class DeploymentById(Call, frozen=True):
@@ -104,9 +113,10 @@ class DeploymentByName(Call, frozen=True):
 
 
 class Row(Struct, frozen=True):
-    """A deployment's JSON object, or nothing when there is none."""
+    """A deployment's JSON object, or nothing when there is none; `tag` is equal for equal rows."""
 
     row: bytes | None = None
+    tag: bytes = b""
 
 
 class Readiness(Call, frozen=True):
@@ -133,8 +143,8 @@ COUNT = Endpoint[filters.Count, int](
 FLOWS = Endpoint[FlowLeg, Keys](
     "classis.v1.flows.keys", FlowLeg, Keys, "flows", "The ids of the flows that pass.",
 )  # fmt: skip
-RUNS = Endpoint[RunLeg, Keys](
-    "classis.v1.runs.keys", RunLeg, Keys, "runs", "The ids of the deployments that own a run that passes.",
+RUNS = Endpoint[RunLeg, Owners](
+    "classis.v1.runs.owners", RunLeg, Owners, "runs", "The selected deployments that own a run that passes.",
 )  # fmt: skip
 WORK_POOLS = Endpoint[PoolLeg, Keys](
     "classis.v1.work_pools.keys", PoolLeg, Keys, "work_pools", "The ids of the work queues that pass.",

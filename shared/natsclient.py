@@ -1,10 +1,12 @@
-"""nats-py's client, mended where it loses things. Each override says what happens without it."""
+"""nats-py's client, mended where it loses things or time. Each override says what happens without it."""
 
 import asyncio
 from typing import Any
 
 from nats.aio.client import PING_PROTO, Client
 from nats.errors import Error as NatsError
+
+COPIED_BELOW = 16 * 1024  # bytes; below, one piece is written faster than three
 
 
 class SteadyClient(Client):
@@ -35,6 +37,19 @@ class SteadyClient(Client):
         """Drops a broken connection at once; nats-py waits until the other side has taken what is unsent."""
         self.abort()
         await super()._process_op_err(e)
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, Any] | None
+    ) -> None:
+        """Sends a large payload as it is; nats-py copies it twice to put a line before and after it."""
+        if headers or payload_size < COPIED_BELOW:
+            await super()._send_publish(subject, reply, payload, payload_size, headers)
+            return
+        self._pending += (f"PUB {subject} {reply} {payload_size}\r\n".encode(), payload)
+        self._pending_data_size += payload_size
+        await self._send_command(b"\r\n")
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
 
     def abort(self) -> None:
         """Cuts the connection without a word."""

@@ -16,6 +16,7 @@ from shared.settings import Settings
 
 Pool = asyncpg.Pool
 Record = asyncpg.Record
+Connection = asyncpg.pool.PoolConnectionProxy
 CONNECTING = 2.0  # seconds a connection may take to be made
 CLOSING = 2.0  # seconds a connection gets to close before it is cut
 
@@ -29,6 +30,7 @@ async def pool(settings: Settings, service: str) -> AsyncIterator[Pool]:
         max_size=settings.pool_size,
         timeout=CONNECTING,
         max_inactive_connection_lifetime=60,
+        reset=_as_it_was,
         server_settings={
             "application_name": f"classis-{service}",
             "default_transaction_read_only": "on",
@@ -48,15 +50,33 @@ async def pool(settings: Settings, service: str) -> AsyncIterator[Pool]:
             made.terminate()
 
 
+async def _as_it_was(_: asyncpg.Connection) -> None:
+    """Between two uses nothing is reset: no session state is ever changed. (asyncpg ends a transaction left open.)"""
+
+
 async def fetch(pool: Pool, statement: str, arguments: Sequence[Any], within: float) -> list[Record]:
     """The rows of one statement, in at most `within` seconds, the wait for a connection included.
 
     Raises Unacceptable, DeadlineSpent or DatabaseDown.
     """
+    async with connection(pool, within) as borrowed:
+        return await borrowed.fetch(statement, *arguments)
+
+
+@asynccontextmanager
+async def snapshot(pool: Pool, within: float) -> AsyncIterator[Connection]:
+    """A connection whose statements all see the database as it was at the first of them. Raises what `fetch` raises."""
+    async with connection(pool, within) as borrowed, borrowed.transaction(isolation="repeatable_read", readonly=True):
+        yield borrowed
+
+
+@asynccontextmanager
+async def connection(pool: Pool, within: float) -> AsyncIterator[Connection]:
+    """A connection for at most `within` seconds, the wait for it included. Raises what `fetch` raises."""
     try:
         # The pool's own time-out bounds the release too, which waits for the server to confirm a cancelled statement.
-        async with asyncio.timeout(within), pool.acquire(timeout=within) as connection:
-            return await connection.fetch(statement, *arguments)
+        async with asyncio.timeout(within), pool.acquire(timeout=within) as borrowed:
+            yield borrowed
     except (TimeoutError, asyncpg.QueryCanceledError) as error:
         raise DeadlineSpent(f"Postgres did not answer within {within:.1f} s") from error
     except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:

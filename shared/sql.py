@@ -36,7 +36,7 @@ TAG_OPERATORS: dict[str, Template] = {
 CASTS: dict[Any, str] = {
     list[UUID]: "uuid[]",
     list[str]: "text[]",
-    list[StateKind]: "text[]::state_type[]",  # by way of text: no driver needs to know the enum
+    list[StateKind]: "state_type[]",  # from text[] it would be cast for every row, and hidden from the planner
     str: "text",
     datetime: "timestamptz",
 }

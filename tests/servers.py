@@ -6,9 +6,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # every container here has a `with` that ends it
 
+import asyncpg
 import docker
 import docker.errors
 import pytest
@@ -75,3 +77,16 @@ def nats(kind: str, home: Path) -> Iterator[str]:
     made = DockerContainer(NATS_IMAGE).with_exposed_ports(4222).waiting_for(LogMessageWaitStrategy("Server is ready"))
     with made as container:
         yield f"nats://{container.get_container_host_ip()}:{container.get_exposed_port(4222)}"
+
+
+async def database(dsn: str, name: str, schema: str) -> str:
+    """Another database of the same server, made anew with a schema; gives its DSN."""
+    admin = await asyncpg.connect(dsn)
+    await admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    made = urlsplit(dsn)._replace(path=f"/{name}").geturl()
+    connection = await asyncpg.connect(made)
+    await connection.execute(schema)
+    await connection.close()
+    return made

@@ -8,8 +8,7 @@ rebuilt. A stored value that Prefect would fail on is passed on as it is: one od
 import json
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -21,9 +20,10 @@ from shared import instants
 from shared.deployment import Actor, ConcurrencyLimit, ConcurrencyOptions, Deployment, Schedule
 from shared.postgres import Record
 
-_DECIMAL = re.compile(r"\d\.\d")
-_STRING_OR_DECIMAL = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+\.\d+')
+_DECIMAL = re.compile(r"\.\d+(?:$|[,}\]])")  # every decimal in jsonb's text ends so, and few strings hold the like
+_STRING_OR_DECIMAL = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?\d++\.\d++')
 _EMPTY = Raw(b"{}")
+TIMING = 4  # where a schedule's columns hold its interval, cron or rrule
 NO_LABELS = {None, "null", "[]", "0", "0.0", "false", '""'}
 _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?|(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
@@ -34,7 +34,7 @@ def passed(text: str | None) -> Raw | None:
     """A jsonb value as it goes out, or None for SQL NULL."""
     if text is None:
         return None
-    compact = text if len(text) <= 2 else msgspec.json.format(text, indent=-1)
+    compact = msgspec.json.format(text, indent=-1) if " " in text else text
     return Raw(_STRING_OR_DECIMAL.sub(_reprinted, compact) if _DECIMAL.search(compact) else compact)
 
 
@@ -138,47 +138,35 @@ def _anchor(stored: Any) -> Any:
         return stored
 
 
-def schedule(record: Record) -> Schedule:
+def schedule(stored: Sequence[Any]) -> Schedule:
+    """From the columns of its row, which are in the order of its fields."""
+    key, created, updated, deployment_id, timing, active, most, parameters, slug = stored
     return Schedule(
-        record["id"],
-        _moment(record["created"]),
-        _moment(record["updated"]),
-        record["deployment_id"],
-        _rebuilt(record["schedule"], _timing),
-        record["active"],
-        record["max_scheduled_runs"],
-        passed(record["parameters"]),
-        record["slug"],
+        key,
+        _moment(created),
+        _moment(updated),
+        deployment_id,
+        _rebuilt(timing, _timing),
+        active,
+        most,
+        passed(parameters),
+        slug,
     )
 
 
-def by_deployment(records: Iterable[Record]) -> Mapping[UUID, list[Schedule]]:
-    found: defaultdict[UUID, list[Schedule]] = defaultdict(list)
-    for record in records:
-        found[record["deployment_id"]].append(schedule(record))
-    return found
+def limit(stored: Sequence[Any]) -> ConcurrencyLimit:
+    """From the columns of its row, which are in the order of its fields."""
+    key, created, updated, active, name, most, slots, decay = stored
+    printed = cast(float, Raw(_float(decay)))
+    return ConcurrencyLimit(key, _moment(created), _moment(updated), active, name, most, slots, printed)
 
 
-def by_id(records: Iterable[Record]) -> Mapping[UUID, ConcurrencyLimit]:
-    return {record["id"]: limit(record) for record in records}
+def lasting(timings: Iterable[str]) -> bool:
+    """Whether schedules are printed alike tomorrow: an interval without an anchor is anchored now."""
+    return all('"anchor_date": "' in timing for timing in timings if '"interval": ' in timing)
 
 
-def limit(record: Record) -> ConcurrencyLimit:
-    return ConcurrencyLimit(
-        record["id"],
-        _moment(record["created"]),
-        _moment(record["updated"]),
-        record["active"],
-        record["name"],
-        record["limit"],
-        record["active_slots"],
-        cast(float, Raw(_float(record["slot_decay_per_second"]))),
-    )
-
-
-def deployment(
-    record: Record, schedules: Mapping[UUID, list[Schedule]], limits: Mapping[UUID, ConcurrencyLimit]
-) -> Deployment:
+def deployment(record: Record) -> Deployment:
     """One row with what belongs to it. The linked queue's name wins over the text column."""
     return Deployment(
         id=record["id"],
@@ -189,9 +177,9 @@ def deployment(
         description=record["description"],
         flow_id=record["flow_id"],
         paused=record["paused"],
-        schedules=schedules.get(record["id"], []),
+        schedules=[schedule(stored) for stored in record["schedules"]],
         concurrency_limit=None,
-        global_concurrency_limit=limits.get(record["concurrency_limit_id"]),
+        global_concurrency_limit=limit(record["limited"]) if record["limited"] else None,
         concurrency_options=_rebuilt(record["concurrency_options"], _options),
         job_variables=passed(record["infra_overrides"]),
         parameters=passed(record["parameters"]),

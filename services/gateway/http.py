@@ -1,7 +1,7 @@
 """The HTTP door: routes, the request's envelope, and the answer's, as Prefect's server has them.
 
 Routing is a table of our own, matched on the decoded path, because Prefect decodes `%2F` before it routes and answers
-every unknown path, method and trailing slash in its own way.
+every unknown path, method and trailing slash in its own way. So aiohttp's low-level server is enough.
 """
 
 import asyncio
@@ -15,10 +15,9 @@ from urllib.parse import quote, unquote
 from uuid import UUID
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from services.gateway import decode, envelope, fanout, problems
-from services.gateway.fanout import Deadline
+from services.gateway import decode, envelope, etag, problems
+from services.gateway.fanout import Answering, Deadline
 from services.gateway.problems import Answer, Problem
 from shared.bus import Bus
 from shared.contract import BY_ID, BY_NAME, READY, DeploymentById, DeploymentByName, Readiness, Row
@@ -41,11 +40,12 @@ class Context(NamedTuple):
     """What the answers need besides the request."""
 
     bus: Bus
+    answering: Answering
     settings: Settings
 
 
 Path = Mapping[str, str]
-Respond = Callable[[Context, web.Request, Path], Awaitable[Answer]]
+Respond = Callable[[Context, web.BaseRequest, Path], Awaitable[Answer]]
 
 
 class Route(NamedTuple):
@@ -57,17 +57,18 @@ class Route(NamedTuple):
 # --- the answers
 
 
-async def search(kind: type[Count], context: Context, request: web.Request, _: Path) -> Answer:
+async def search(kind: type[Count], context: Context, request: web.BaseRequest, _: Path) -> Answer:
     """One of the three searches. The order of the checks is Prefect's: syntax, version, values."""
     deadline = Deadline(context.settings.deadline)
     largest = context.settings.default_limit
     body = await _body(request, deadline) if envelope.has_json(request) else b""
     found = decode.read(kind, body, largest)
     check_version(request)
-    return Answer(await fanout.answer(context.bus, decode.settled(found, largest), largest, deadline))
+    answered = await context.answering(decode.settled(found, largest), deadline)
+    return Answer(answered.body, headers=_known_by(answered.etag))
 
 
-async def _body(request: web.Request, deadline: Deadline) -> bytes:
+async def _body(request: web.BaseRequest, deadline: Deadline) -> bytes:
     try:
         async with asyncio.timeout(deadline.left):
             return await request.read()
@@ -75,13 +76,13 @@ async def _body(request: web.Request, deadline: Deadline) -> bytes:
         raise Problem(408, "The body did not arrive in time", {"connection": "close"}) from None
 
 
-async def by_id(context: Context, request: web.Request, path: Path) -> Answer:
+async def by_id(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentById(id=UUID(path["id"].replace("-", "")))
     return _row(await context.bus.call(BY_ID, asked, context.settings.deadline))
 
 
-async def by_name(context: Context, request: web.Request, path: Path) -> Answer:
+async def by_name(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentByName(flow=path["flow"], deployment=path["deployment"])
     return _row(await context.bus.call(BY_NAME, asked, context.settings.deadline))
@@ -90,15 +91,19 @@ async def by_name(context: Context, request: web.Request, path: Path) -> Answer:
 def _row(found: Row) -> Answer:
     if found.row is None:
         raise problems.not_found("Deployment not found")
-    return Answer(found.row)
+    return Answer(found.row, headers=_known_by(etag.of(found.tag)))
 
 
-async def health(_: Context, __: web.Request, ___: Path) -> Answer:
+def _known_by(validator: str) -> dict[str, str]:
+    return {"etag": validator} if validator else {}
+
+
+async def health(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
     """Whether this process answers."""
     return Answer(b"true")
 
 
-async def ready(context: Context, request: web.Request, _: Path) -> Answer:
+async def ready(context: Context, request: web.BaseRequest, _: Path) -> Answer:
     """Whether a search could be answered: NATS, and each service with its database."""
     check_version(request)
     calls = [context.bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in READY.values()]
@@ -110,11 +115,11 @@ async def ready(context: Context, request: web.Request, _: Path) -> Answer:
     return Answer(b'{"message":"OK"}')
 
 
-async def version(_: Context, __: web.Request, ___: Path) -> Answer:
+async def version(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
     return Answer(problems.printed(API_VERSION))
 
 
-async def csrf_token(_: Context, __: web.Request, ___: Path) -> Answer:
+async def csrf_token(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
     """Prefect's client asks before its first POST; this answer tells it to go on without."""
     raise Problem(422, "CSRF protection is disabled.")
 
@@ -132,7 +137,7 @@ ROUTES = [
 ]
 
 
-def check_version(request: web.Request) -> None:
+def check_version(request: web.BaseRequest) -> None:
     """Refuses a client whose API version is too old or no version. None and an empty one pass."""
     given = request.headers.get("x-prefect-api-version")
     if not given:
@@ -152,11 +157,12 @@ def check_version(request: web.Request) -> None:
 # --- the door
 
 
-async def respond(context: Context, request: web.Request) -> web.Response:
+async def respond(context: Context, request: web.BaseRequest) -> web.Response:
     """Every request comes through here, and every answer leaves through `envelope`."""
     if preflight := envelope.preflight(request, context.settings):
         return preflight
     try:
+        await envelope.invite(request)
         answer = await _routed(context, request)
     except web.HTTPException as error:  # aiohttp's own: a body that is too large
         answer = Answer(problems.printed({"detail": error.reason}), error.status)
@@ -167,27 +173,30 @@ async def respond(context: Context, request: web.Request) -> web.Response:
     return await envelope.response(answer, request, context.settings)
 
 
-async def _routed(context: Context, request: web.Request) -> Answer:
+async def _routed(context: Context, request: web.BaseRequest) -> Answer:
     path = unquote(request.raw_path.partition("?")[0])
     if "\n" in path:  # no route of Prefect's matches beyond a line's end
         raise problems.not_found()
-    route = _find(path)
+    route, found = _find(path)
     if route is None:
         return _redirect(request, path)
     if request.method != route.method:
         raise Problem(405, "Method Not Allowed", {"allow": route.method})
-    found = route.path.fullmatch(path)
-    return await route.respond(context, request, found.groupdict() if found else {})
+    return await route.respond(context, request, found)
 
 
-def _find(path: str) -> Route | None:
-    return next((route for route in ROUTES if route.path.fullmatch(path)), None)
+def _find(path: str) -> tuple[Route | None, Path]:
+    """The route of a path, and what the path names."""
+    for route in ROUTES:
+        if found := route.path.fullmatch(path):
+            return route, found.groupdict()
+    return None, {}
 
 
-def _redirect(request: web.Request, path: str) -> Answer:
+def _redirect(request: web.BaseRequest, path: str) -> Answer:
     """A trailing slash is sent to the path without it, method kept; anything else is not found."""
     bare = path.rstrip("/")
-    if bare == path or not _find(bare):
+    if bare == path or _find(bare)[0] is None:
         raise problems.not_found()
     _, question, query = request.raw_path.partition("?")
     location = quote(f"{request.scheme}://{request.host}{bare}{question}{query}", safe=URL_PUNCTUATION)
@@ -195,16 +204,14 @@ def _redirect(request: web.Request, path: str) -> Answer:
 
 
 @asynccontextmanager
-async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
+async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIterator[None]:
     """Listens on the configured address until the block is left; then finishes what it accepted."""
-    context = Context(bus, settings)
+    context = Context(bus, answering, settings)
 
-    @web.middleware
-    async def door(request: web.Request, handler: Handler) -> web.StreamResponse:  # noqa: ARG001 — aiohttp's router is not asked
-        return await respond(context, request)
-
-    runner = web.AppRunner(
-        web.Application(client_max_size=settings.max_body, middlewares=[door]),
+    taken = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=settings.max_body)
+    server = web.Server(
+        partial(respond, context),
+        request_factory=taken,
         access_log=None,
         keepalive_timeout=KEEPALIVE,
         handler_cancellation=True,
@@ -212,6 +219,7 @@ async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
         max_line_size=LONGEST_LINE,
         max_field_size=LONGEST_LINE,
     )
+    runner = web.ServerRunner(server)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port, shutdown_timeout=settings.deadline).start()

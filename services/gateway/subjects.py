@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from services.gateway import decode, fanout, problems
+from services.gateway import decode, problems
+from services.gateway.fanout import Answering, Deadline
 from services.gateway.problems import Answer
 from shared.bus import Answer as OnBus
 from shared.bus import Bus, Message
@@ -24,16 +25,16 @@ log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def serving(bus: Bus, settings: Settings) -> AsyncIterator[None]:
+async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIterator[None]:
     """Serves the public subjects until the block is left."""
     async with AsyncExitStack() as stack:
         for endpoint in (FILTER, PAGINATE, COUNT):
-            answer = searching(bus, endpoint.request, settings)
+            answer = searching(answering, endpoint.request, settings)
             await stack.enter_async_context(bus.listen(endpoint.subject, endpoint.service, answer, settings.max_body))
         yield
 
 
-def searching(bus: Bus, kind: type[Count], settings: Settings) -> OnBus:
+def searching(answering: Answering, kind: type[Count], settings: Settings) -> OnBus:
     async def answer(message: Message) -> Message:
         headers = {name.lower(): value for name, value in message.headers.items()}
         packed = headers.get(CONTENT_TYPE.lower(), "").partition(";")[0].strip().lower() == MSGPACK
@@ -43,9 +44,8 @@ def searching(bus: Bus, kind: type[Count], settings: Settings) -> OnBus:
                 raise problems.Problem(413, "Request Entity Too Large")
             found = decode.read_msgpack(kind, payload) if packed else decode.read(kind, payload, largest)
             search = decode.settled(found, largest)
-            deadline = fanout.Deadline(min(settings.deadline, _within(headers.get(WITHIN.lower(), "inf"))))
-            body = await fanout.answer(bus, search, largest, deadline)
-            return _reply(Answer(body), packed)
+            deadline = Deadline(min(settings.deadline, _within(headers.get(WITHIN.lower(), "inf"))))
+            return _reply(Answer((await answering(search, deadline)).body), packed)
         except Exception as error:  # this is a door: every error gets its answer in problems
             refusal = problems.answer_to(error)
             if refusal.status == 500:

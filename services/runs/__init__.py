@@ -1,8 +1,19 @@
-"""The runs leg: which deployments own a flow run, with a task run, that passes."""
+"""The runs leg: which selected deployments own a flow run, with a task run, that passes."""
 
-from functools import partial
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from services.runs.select import ENTITY
-from shared.entity import serving
+from services.runs.choice import Choice
+from shared import postgres
+from shared.contract import RUNS
+from shared.entity import served
+from shared.settings import Settings
 
-running = partial(serving, ENTITY)
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[None]:
+    async with (
+        postgres.pool(settings, RUNS.service) as pool,
+        served(settings, pool, RUNS.service, {RUNS: Choice(pool).owners}),
+    ):
+        yield

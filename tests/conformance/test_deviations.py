@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from itertools import chain, groupby
 
 import pytest
@@ -55,6 +56,20 @@ def test_ties_are_broken_by_id(sort: str, fleet_on_fixture: str) -> None:
     for _, tied in groupby(whole, key=lambda row: row[SORT_KEYS[sort]]):
         ids = [row["id"] for row in tied]
         assert ids == sorted(ids)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [ask("filter", {"limit": 3}), ask("paginate", {"limit": 3}, PAGE), ask("count", {}, COUNT), get("row", dep(1))],
+)
+def test_validators_are_an_addition(case: Case, fleet_on_fixture: str, oracle_on_fixture: str) -> None:
+    """Prefect has none and pays no attention to them; we spare a client what it has already."""
+    theirs, ours = send(oracle_on_fixture, case.request), send(fleet_on_fixture, case.request)
+    assert "etag" not in theirs.headers
+    known = replace(case.request, headers={**case.request.headers, "if-none-match": ours.headers["etag"]})
+    assert send(oracle_on_fixture, known).body == theirs.body
+    again = send(fleet_on_fixture, known)
+    assert (again.status, again.raw, again.headers["etag"]) == (304, b"", ours.headers["etag"])
 
 
 LOST: list[Case] = [

@@ -23,6 +23,7 @@ from services.seed import seed
 from shared import errors
 from shared.client import Fleet as Client
 from shared.client import SearchRefused, connect
+from shared.contract import PAGE
 from shared.filters import AnyName, Count, DeploymentFilter, Filter, FlowRunFilter, Id, Paginate, TaskRunFilter
 from tests import fleet
 from tests.conftest import SCHEMA, folder
@@ -170,6 +171,20 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(database: str) -> N
         await writer.wait_closed()
 
 
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(running: Fleet) -> None:
+    host, port = running.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /api/deployments/count HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n")
+    writer.write(b"content-type: application/json\r\ncontent-length: 2\r\n\r\n")
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"{}")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert int(await reader.readexactly(3)) == DEPLOYMENTS
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_the_server_says_its_own_name(http: aiohttp.ClientSession, running: Fleet) -> None:
     async with http.get(f"{running.url}/api/health") as answer:
         assert (answer.headers["server"], await answer.json()) == ("classis", True)
@@ -228,6 +243,81 @@ async def test_the_client_is_told_why_a_search_is_refused(client: Client) -> Non
         await client.filter(Filter(limit=201))
     assert refused.value.status == 422
     assert refused.value.body == {"detail": "Invalid limit: must be less than or equal to 200."}
+
+
+# --- the same search, again and at once
+
+
+async def test_what_a_client_has_already_is_not_sent_again(
+    http: aiohttp.ClientSession, running: Fleet, database: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    known = await connection.fetchval("SELECT id FROM deployment ORDER BY id LIMIT 1")
+    body = {"deployments": {"id": {"any_": [str(known)]}}}
+    urls: dict[str, Any] = {f"{running.url}/api/deployments/{verb}": body for verb in ("filter", "paginate", "count")}
+    urls[f"{running.url}/api/deployments/{known}"] = None
+    before = {url: await conditional(http, url, body, "") for url, body in urls.items()}
+    again = {url: await conditional(http, url, body, before[url][1]) for url, body in urls.items()}
+    assert {status for status, _ in before.values()} == {200}
+    assert again == {url: (304, validator) for url, (_, validator) in before.items()}
+    await connection.execute("UPDATE deployment SET paused = NOT paused WHERE id = $1", known)
+    after = {url: await conditional(http, url, body, before[url][1]) for url, body in urls.items()}
+    await connection.execute("UPDATE deployment SET paused = NOT paused WHERE id = $1", known)
+    await connection.close()
+    changed = {url: status for url, (status, _) in after.items()}
+    assert changed == {url: 304 if url.endswith("count") else 200 for url in urls}
+
+
+async def conditional(http: aiohttp.ClientSession, url: str, body: Any, validator: str) -> tuple[int, str]:
+    """The status of an answer, and its validator; a 304 has nothing but that."""
+    headers = {"if-none-match": validator, "content-type": "application/json"}
+    async with http.request("GET" if body is None else "POST", url, data=json.dumps(body), headers=headers) as answer:
+        assert (await answer.read() == b"") is (answer.status == 304)
+        return answer.status, answer.headers["etag"]
+
+
+async def test_equal_searches_at_once_are_answered_as_one(http: aiohttp.ClientSession, running: Fleet) -> None:
+    watcher = await nats.connect(running.nats_url)
+    calls = await watcher.subscribe(PAGE.subject)
+    await watcher.flush()
+    searches = [ask(http, f"{running.url}/api/deployments/paginate", {"limit": 50}) for _ in range(60)]
+    answers = await asyncio.gather(*searches)
+    await watcher.flush()
+    asked = calls.pending_msgs
+    await watcher.close()
+    assert all(answer == answers[0] for answer in answers)
+    assert 0 < asked < len(answers) / 2
+
+
+async def test_what_was_committed_before_a_search_is_seen_by_it_however_many_ask_the_same(
+    http: aiohttp.ClientSession, running: Fleet, client: Client, database: str
+) -> None:
+    connection = await asyncpg.connect(database)
+    [(known, original)] = await connection.fetch("SELECT id, version FROM deployment ORDER BY id LIMIT 1")
+    url, ids = f"{running.url}/api/deployments/filter", {"any_": [str(known)]}
+    committed, ended = 0, False
+
+    async def keep_asking(number: int) -> None:
+        while not ended:
+            before = committed
+            if number % 2:
+                [row] = await client.filter(Filter(deployments=DeploymentFilter(id=Id(any_=[known]))))
+                seen = int(row.version or 0)
+            else:
+                _, [document] = await ask(http, url, {"deployments": {"id": ids}})
+                seen = int(document["version"])
+            assert seen >= before
+
+    await connection.execute("UPDATE deployment SET version = '0' WHERE id = $1", known)
+    async with asyncio.TaskGroup() as group:
+        for number in range(12):
+            group.create_task(keep_asking(number))
+        for change in range(1, 101):
+            await connection.execute("UPDATE deployment SET version = $2 WHERE id = $1", known, str(change))
+            committed = change
+        ended = True
+    await connection.execute("UPDATE deployment SET version = $2 WHERE id = $1", known, original)
+    await connection.close()
 
 
 # --- large

@@ -14,7 +14,7 @@ import pytest
 from services import embedded
 from shared import bus, errors, parts
 from shared.bus import Bus, Message
-from shared.contract import ERROR_CODE, ERROR_NAME, PAGE, RUNS, WITHIN, Keys, Page, RunLeg, Selection
+from shared.contract import ERROR_CODE, ERROR_NAME, PAGE, RUNS, WITHIN, Owners, Page, RunLeg, Selection
 from shared.filters import FlowRunFilter
 from shared.settings import Settings
 from tests.processes import running_in
@@ -36,19 +36,19 @@ async def connect(nats_url: str) -> AsyncIterator[Connect]:
         yield made
 
 
-async def keys_of_everything(_: RunLeg) -> Keys:
-    return Keys(bytes(16))
+async def one_owner(_: RunLeg) -> Owners:
+    return Owners(bytes(16))
 
 
-async def never() -> Keys:
-    future: asyncio.Future[Keys] = asyncio.get_running_loop().create_future()
+async def never() -> Owners:
+    future: asyncio.Future[Owners] = asyncio.get_running_loop().create_future()
     return await future
 
 
 async def test_a_call_is_answered(connect: Connect) -> None:
     server, caller = await connect(), await connect()
-    async with server.serve(RUNS, keys_of_everything):
-        assert await caller.call(RUNS, RunLeg(), 5) == Keys(bytes(16))
+    async with server.serve(RUNS, one_owner):
+        assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16))
 
 
 async def test_nobody_listening_is_absent_at_once(connect: Connect) -> None:
@@ -62,7 +62,7 @@ async def test_the_deadline_ends_the_call_and_the_work(connect: Connect) -> None
     server, caller = await connect(), await connect()
     ended = asyncio.Event()
 
-    async def forever(request: RunLeg) -> Keys:
+    async def forever(request: RunLeg) -> Owners:
         try:
             return await never()
         finally:
@@ -81,7 +81,7 @@ async def test_an_error_of_the_service_is_raised_again_without_its_text(
 ) -> None:
     server, caller = await connect(), await connect()
 
-    async def failing(_: RunLeg) -> Keys:
+    async def failing(_: RunLeg) -> Owners:
         raise error("secret host name")
 
     async with server.serve(RUNS, failing):
@@ -95,7 +95,7 @@ async def test_a_mistake_of_ours_is_broken_and_tells_nothing(
 ) -> None:
     server, caller = await connect(), await connect()
 
-    async def mistaken(_: RunLeg) -> Keys:
+    async def mistaken(_: RunLeg) -> Owners:
         raise KeyError("secret")
 
     async with server.serve(RUNS, mistaken):
@@ -108,7 +108,7 @@ async def test_a_mistake_of_ours_is_broken_and_tells_nothing(
 async def test_a_field_of_another_version_is_refused(connect: Connect) -> None:
     server, caller = await connect(), await connect()
     newer = msgspec.msgpack.encode({"within": 5.0, "flow_runs": {"invented": {}}})
-    async with server.serve(RUNS, keys_of_everything):
+    async with server.serve(RUNS, one_owner):
         reply = await caller.ask(RUNS.subject, Message(newer), 5)
     assert reply.headers[ERROR_NAME] == "Malformed"
 
@@ -142,9 +142,9 @@ async def test_requests_are_answered_side_by_side(connect: Connect) -> None:
     server, caller = await connect(), await connect()
     everybody_is_here = asyncio.Barrier(20)
 
-    async def meet(_: RunLeg) -> Keys:
+    async def meet(_: RunLeg) -> Owners:
         await everybody_is_here.wait()
-        return Keys(b"")
+        return Owners()
 
     async with server.serve(RUNS, meet):
         await asyncio.gather(*(caller.call(RUNS, RunLeg(), 10) for _ in range(20)))
@@ -154,9 +154,9 @@ async def test_more_than_a_service_takes_is_refused_at_once(connect: Connect) ->
     server, caller = await connect(concurrency=2), await connect()
     release = asyncio.Event()
 
-    async def waiting(_: RunLeg) -> Keys:
+    async def waiting(_: RunLeg) -> Owners:
         await release.wait()
-        return Keys(b"")
+        return Owners()
 
     async with server.serve(RUNS, waiting):
         calls = [asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10)) for _ in range(3)]
@@ -165,17 +165,17 @@ async def test_more_than_a_service_takes_is_refused_at_once(connect: Connect) ->
         assert isinstance(refused.exception(), errors.Busy)
         release.set()
         results = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(result == Keys(b"") for result in results) == 2
+    assert sum(result == Owners() for result in results) == 2
 
 
 async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_url: str) -> None:
     caller = await connect()
     accepted, release = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: RunLeg) -> Keys:
+    async def slow(_: RunLeg) -> Owners:
         accepted.set()
         await release.wait()
-        return Keys(bytes(16))
+        return Owners(bytes(16))
 
     async with bus.connect(Settings(nats_url=nats_url), "leaving") as server:
         await server.up(10)
@@ -183,13 +183,13 @@ async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_u
             call = asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10))
             await accepted.wait()
         asyncio.get_running_loop().call_soon(release.set)
-    assert await call == Keys(bytes(16))
+    assert await call == Owners(bytes(16))
 
 
 async def test_a_lost_connection_fails_the_calls_in_flight_at_once(home: Path) -> None:
     accepted = asyncio.Event()
 
-    async def forever(_: RunLeg) -> Keys:
+    async def forever(_: RunLeg) -> Owners:
         accepted.set()
         return await never()
 
@@ -281,29 +281,29 @@ async def echoed(message: Message) -> Message:
 
 async def test_a_spent_deadline_is_not_an_endless_one(connect: Connect) -> None:
     server, caller = await connect(), await connect()
-    async with server.serve(RUNS, keys_of_everything):
+    async with server.serve(RUNS, one_owner):
         reply = await caller.ask(RUNS.subject, Message(bus.encode(RunLeg(within=0))), 5)
     assert reply.headers[ERROR_NAME] == "DeadlineSpent"
 
 
 async def test_what_is_published_without_a_reply_address_is_no_harm(connect: Connect) -> None:
     server, caller = await connect(), await connect()
-    async with server.serve(RUNS, keys_of_everything):
+    async with server.serve(RUNS, one_owner):
         await caller._client.publish(RUNS.subject, b"junk")
-        assert await caller.call(RUNS, RunLeg(), 5) == Keys(bytes(16))
+        assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16))
 
 
 async def test_listening_before_there_is_a_server(home: Path) -> None:
     with embedded.nats(home) as url, relay(url) as line:
         line.cut()
-        async with bus.connect(Settings(nats_url=line.url), "early") as server, server.serve(RUNS, keys_of_everything):
+        async with bus.connect(Settings(nats_url=line.url), "early") as server, server.serve(RUNS, one_owner):
             with pytest.raises(errors.DeadlineSpent):
                 await server.up(0.3)
             with pytest.raises(errors.Disconnected):
                 await server.call(RUNS, RunLeg(), 5)
             line.mend()
             await server.up(10)
-            assert await server.call(RUNS, RunLeg(), 5) == Keys(bytes(16))
+            assert await server.call(RUNS, RunLeg(), 5) == Owners(bytes(16))
 
 
 async def test_a_connection_that_hangs_full_of_unsent_bytes_ends_every_call_in_time(home: Path) -> None:
@@ -325,7 +325,7 @@ async def test_a_connection_that_hangs_full_of_unsent_bytes_ends_every_call_in_t
                     await asyncio.wait([asyncio.ensure_future(caller.up())], timeout=0.1)
 
 
-async def answer_or_error(caller: Bus) -> Keys | Exception:
+async def answer_or_error(caller: Bus) -> Owners | Exception:
     try:
         return await caller.call(RUNS, RunLeg(), 2)
     except errors.FleetError as error:
@@ -334,9 +334,9 @@ async def answer_or_error(caller: Bus) -> Keys | Exception:
 
 async def test_an_error_of_the_server_ends_in_a_new_connection(connect: Connect) -> None:
     server, caller = await connect(), await connect()
-    async with server.serve(RUNS, keys_of_everything):
+    async with server.serve(RUNS, one_owner):
         await caller._client._process_err("'authentication expired'")
         async with asyncio.timeout(10):
-            while (found := await answer_or_error(caller)) != Keys(bytes(16)):
+            while (found := await answer_or_error(caller)) != Owners(bytes(16)):
                 assert isinstance(found, errors.Disconnected)
                 await asyncio.wait([asyncio.ensure_future(caller.up())], timeout=0.1)

@@ -16,12 +16,15 @@ PREFLIGHT = {"origin": "https://a.example", "access-control-request-method": "PO
 
 
 @asynccontextmanager
-async def answering(body: bytes, **settings: Any) -> AsyncIterator["TestClient[web.Request, web.Application]"]:
+async def answering(
+    body: bytes, known_by: str = "", **settings: Any
+) -> AsyncIterator["TestClient[web.Request, web.Application]"]:
     """The envelope around a fixed answer, behind a real socket."""
     made = Settings(**settings)
+    answer = Answer(body, headers={"etag": known_by} if known_by else {})
 
     async def respond(request: web.Request) -> web.Response:
-        return envelope.preflight(request, made) or await envelope.response(Answer(body), request, made)
+        return envelope.preflight(request, made) or await envelope.response(answer, request, made)
 
     app = web.Application()
     app.router.add_route("*", "/", respond)
@@ -81,6 +84,52 @@ async def test_other_encodings_are_not_taken_for_gzip(accepted: str) -> None:
     async with answering(b"x" * 600) as client, client.get("/", headers={"accept-encoding": accepted}) as answer:
         assert answer.headers.get("vary") == "Accept-Encoding"
         assert await answer.read() == b"x" * 600
+
+
+VALIDATOR = 'W/"0123456789abcdef-300-10-1"'
+
+
+@pytest.mark.parametrize("given", [VALIDATOR, "*", VALIDATOR.removeprefix("W/"), f'"other", {VALIDATOR}'])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_what_a_client_has_already_is_not_sent_again(method: str, given: str) -> None:
+    headers = {"if-none-match": given, "origin": "https://a.example", "accept-encoding": "gzip"}
+    async with (
+        answering(b"x" * 100_000, VALIDATOR, cors_allowed_origins="https://a.example") as client,
+        client.request(method, "/", headers=headers) as answer,
+    ):
+        assert (answer.status, await answer.read()) == (304, b"")
+        found = {name.lower(): value for name, value in answer.headers.items() if name != "Date"}
+        assert found == {
+            "etag": VALIDATOR,
+            "vary": "Origin, Accept-Encoding",
+            "access-control-allow-origin": "https://a.example",
+            "access-control-expose-headers": "ETag",
+            "server": "classis",
+        }
+        async with client.get(
+            "/", headers={"accept-encoding": ""}
+        ) as next_one:  # on the same connection, which nothing has put out of step
+            assert (next_one.status, len(await next_one.read())) == (200, 100_000)
+
+
+@pytest.mark.parametrize("given", [[VALIDATOR], ['"a"', f'"b", {VALIDATOR}']])
+async def test_a_list_of_validators_may_come_in_several_lines(given: list[str]) -> None:
+    headers = [("if-none-match", value) for value in given]
+    async with answering(b"{}", VALIDATOR) as client, client.get("/", headers=headers) as answer:
+        assert answer.status == 304
+
+
+@pytest.mark.parametrize("given", [None, "", '"other"', f"{VALIDATOR}x"])
+async def test_what_a_client_has_not_is_sent_with_its_validator(given: str | None) -> None:
+    headers = {"if-none-match": given} if given is not None else {}
+    async with answering(b"{}", VALIDATOR) as client, client.get("/", headers=headers) as answer:
+        assert (answer.status, answer.headers["etag"], await answer.read()) == (200, VALIDATOR, b"{}")
+
+
+async def test_an_answer_without_a_validator_is_always_sent() -> None:
+    async with answering(b"{}") as client, client.get("/", headers={"if-none-match": "*"}) as answer:
+        assert (answer.status, await answer.read()) == (200, b"{}")
+        assert not {"etag", "access-control-expose-headers"} & {name.lower() for name in answer.headers}
 
 
 def test_each_route_is_found_by_its_own_path_only() -> None:

@@ -8,16 +8,16 @@ import asyncpg
 import pytest
 
 from services import flows, work_pools
-from services.deployments import page
+from services.deployments import statements as pages
 from services.gateway import decode
 from services.gateway.plan import plan
 from services.runs import select as runs
-from shared.contract import FLOWS, RUNS, WORK_POOLS
+from shared.contract import FLOWS, WORK_POOLS, RunLeg
 from shared.entity import select
 from shared.filters import Filter
 from tests import declared
 
-ENTITIES = {FLOWS: flows.ENTITY, RUNS: runs.ENTITY, WORK_POOLS: work_pools.ENTITY}
+ENTITIES = {FLOWS: flows.ENTITY, WORK_POOLS: work_pools.ENTITY}
 SEARCHES = [pytest.param(body, id=f"{path}={json.dumps(body)[-24:]}") for path, body in declared.searches()]
 
 
@@ -31,9 +31,10 @@ async def connection(postgres_dsn: str) -> AsyncIterator[asyncpg.Connection]:
 def statements(body: dict[str, Any]) -> list[tuple[str, list[Any]]]:
     search = decode.settled(decode.read(Filter, json.dumps(body).encode(), 200), 200)
     legs, selection = plan(search, 200)
-    condition, arguments = page.selected(selection)
-    own = (page.COUNT.format(condition=condition), list(arguments))
-    return [own, *(select(ENTITIES[endpoint], leg) for endpoint, leg in legs.values())]
+    found = [select(ENTITIES[endpoint], leg) for endpoint, leg in legs.values()]
+    if isinstance(selection, RunLeg):
+        return [*found, *(runs.question(selection).statement(strategy) for strategy in runs.OWNS)]
+    return [*found, pages.page(selection), pages.count(selection)]
 
 
 @pytest.mark.parametrize("body", SEARCHES)

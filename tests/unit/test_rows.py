@@ -25,6 +25,17 @@ from services.deployments import rows
         (f'{{"f": 1.5, "n": {"9" * 5000}}}', f'{{"f":1.5,"n":{"9" * 5000}}}'),
         ('{"t": "3.11, \\u001f \\" é ☃  "}', '{"t":"3.11, \\u001f \\" é ☃  "}'),
         ('{"t": "no blanks : , lost"}', '{"t":"no blanks : , lost"}'),
+        ("1.50", "1.5"),
+        ("-1.50", "-1.5"),
+        ("[1.50]", "[1.5]"),
+        ("[[1.50], 2.50]", "[[1.5],2.5]"),
+        ('{"f": {"g": 1.50}}', '{"f":{"g":1.5}}'),
+        ('"1.50"', '"1.50"'),
+        ('["1.50"]', '["1.50"]'),
+        ('"1.50]"', '"1.50]"'),
+        ('{"t": "[1.50], {2.50}, 3.50", "f": 4.50}', '{"t":"[1.50], {2.50}, 3.50","f":4.5}'),
+        ('{"1.50": "2.50", "t": "\\\\", "f": 3.50, "u": "\\""}', '{"1.50":"2.50","t":"\\\\","f":3.5,"u":"\\""}'),
+        ('"a b"', '"a b"'),
     ],
 )  # fmt: skip
 def test_json_is_passed_on_compactly_and_floats_are_64_bit(stored: str, printed: str) -> None:
@@ -63,6 +74,22 @@ def test_an_interval_without_an_anchor_is_anchored_now() -> None:
     before = datetime.now(UTC)
     anchor = datetime.fromisoformat(timing('{"interval": 60}')["anchor_date"])
     assert before <= anchor <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("stored", "lasting"),
+    [
+        ('{"interval": 60}', False),
+        ('{"interval": 60, "anchor_date": null}', False),
+        ('{"interval": 60, "timezone": "UTC", "anchor_date": "2024-01-01T00:00:00Z"}', True),
+        ('{"interval": 60, "timezone": "\\"anchor_date\\": \\""}', False),
+        ('{"cron": "@daily"}', True),
+        ('{"cron": "\\"interval\\": "}', True),
+        ("null", True),
+    ],
+)
+def test_what_is_anchored_now_does_not_last(stored: str, lasting: bool) -> None:
+    assert rows.lasting(['{"cron": "@daily"}', stored]) is lasting
 
 
 @pytest.mark.parametrize("stored", [None, "null", "[]", "0", "0.0", "false", '""'])

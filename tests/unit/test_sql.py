@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from services.deployments.page import DEPLOYMENT
 from services.gateway import validation
 from services.runs.select import FLOW_RUN, TASK_RUN
 from services.work_pools import QUEUE
 from shared.filters import Count
+from shared.selection import DEPLOYMENT
 from shared.sql import Arguments, Table, where
 
 TABLES = {"deployments": DEPLOYMENT, "flow_runs": FLOW_RUN, "task_runs": TASK_RUN, "work_pool_queues": QUEUE}
@@ -47,7 +47,7 @@ def test_an_empty_group_is_true_and_a_null_one_is_absent(empty: Any) -> None:
         ("flow_runs", {"start_time": {"is_null_": False}}, "r.start_time IS NOT NULL"),
         ("flow_runs", {"start_time": {"after_": 0}}, "COALESCE(r.start_time, r.expected_start_time) >= $1::timestamptz"),
         ("flow_runs", {"state": {"type": {"any_": ["FAILED"], "not_any_": []}}},
-         "r.state_type = ANY($1::text[]::state_type[])"),
+         "r.state_type = ANY($1::state_type[])"),
         ("flow_runs", {"state": {"type": {"any_": ["FAILED"], "not_any_": ["RUNNING"]}}}, "true"),
         ("flow_runs", {"state": {"operator": "or_", "type": {}, "name": {"any_": ["x"]}}}, "r.state_name = ANY($1::text[])"),
         ("task_runs", {"flow_run_id": {}}, "t.flow_run_id IS NOT NULL"),

@@ -1,0 +1,145 @@
+"""The choice of a strategy: by the planner's own estimates, guarded by the clock, remembered when it was good.
+
+The cheapest strategy by estimate begins. When it has not answered after a while, the runner-up begins beside it, and
+whichever answers first wins: a wrong guess costs that while and a second connection, never more. Every strategy gives
+the same answer, so that neither estimates nor what is remembered can make an answer wrong.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections import OrderedDict
+from time import monotonic
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from services.runs.select import Question, Strategy, question
+from shared import postgres
+from shared.contract import Owners, RunLeg
+from shared.postgres import Pool, Record
+
+log = logging.getLogger(__name__)
+
+CHEAP = 1000.0  # the planner's units of cost, some milliseconds: what costs less is not worth comparing
+SAME = 1.01  # estimates this close to each other are most likely of the same plan
+PROBING = {"flow_runs": 0.5, "task_runs": 0.1}  # what probes really cost: the planner takes each for a read from disk
+PATIENCE = 0.05  # seconds the chosen strategy has before the runner-up begins beside it
+LONGEST_PATIENCE = 1.0  # seconds, however long it took the last time
+REMEMBERED = 1024  # requests
+FRESH = 600.0  # seconds a winner is trusted that was the first choice
+BRIEF = 15.0  # seconds a runner-up is trusted: the first choice may just have met a cold cache
+
+
+class Estimate(NamedTuple):
+    cost: float
+    strategy: Strategy
+
+
+class Winner(NamedTuple):
+    strategy: Strategy
+    took: float  # seconds
+    until: float  # of the monotonic clock: then the estimates are asked again
+
+
+class Choice:
+    """Answers runs legs on one pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._winners: OrderedDict[bytes, Winner] = OrderedDict()
+        self._losers: set[asyncio.Task[Record]] = set()  # held until they are gone
+
+    async def owners(self, leg: RunLeg) -> Owners:
+        """The page's ids and the count. Raises what `postgres.fetch` raises."""
+        asked, key = question(leg), _key(leg)
+        first, patience = await self._first(asked, key)
+        began = monotonic()
+        strategy, record = await self._race(asked, first, patience)
+        self._remember(key, strategy, monotonic() - began, FRESH if strategy == first else BRIEF)
+        return Owners(record[1] or b"", record[0] or 0, strategy)
+
+    async def _first(self, asked: Question, key: bytes) -> tuple[Strategy, float]:
+        """The strategy to begin with, and how many seconds it has for itself."""
+        winner = self._winners.get(key)
+        if winner and monotonic() < winner.until:
+            return winner.strategy, min(max(PATIENCE, 2 * winner.took), LONGEST_PATIENCE)
+        estimates = await self._estimates(asked, CHEAP)
+        return estimates[0].strategy, PATIENCE
+
+    async def _race(self, asked: Question, first: Strategy, patience: float) -> tuple[Strategy, Record]:
+        running = {self._begin(asked, first): first}
+        try:
+            done, _ = await asyncio.wait(running, timeout=patience)
+            if not done and (second := await self._runner_up(asked, first)):
+                log.info("%s takes more than %.0f ms: %s begins beside it", first, patience * 1000, second)
+                running[self._begin(asked, second)] = second
+            if not done:
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            fastest = done.pop()
+            return running[fastest], fastest.result()
+        finally:
+            for task in running:
+                task.cancel()
+
+    def _begin(self, asked: Question, strategy: Strategy) -> asyncio.Task[Record]:
+        task = asyncio.create_task(self._fetch(asked, strategy))
+        self._losers.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    def _over(self, task: asyncio.Task[Record]) -> None:
+        self._losers.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.debug("a strategy failed: %r", error)
+
+    async def _fetch(self, asked: Question, strategy: Strategy) -> Record:
+        statement, arguments = asked.statement(strategy)
+        [record] = await postgres.fetch(self._pool, statement, arguments, asked.leg.within)
+        return record
+
+    async def _runner_up(self, asked: Question, first: Strategy) -> Strategy | None:
+        """The best of the others, unless it is the same plan, or connections are scarce."""
+        if self._pool.get_size() - self._pool.get_idle_size() > self._pool.get_max_size() // 2:
+            return None
+        estimates = await self._estimates(asked)
+        costs = {estimate.strategy: estimate.cost for estimate in estimates}
+        others = (e.strategy for e in estimates if not 1 / SAME < e.cost / costs[first] < SAME)
+        return next(others, None)
+
+    async def _estimates(self, asked: Question, cheap: float = 0.0) -> list[Estimate]:
+        """The strategies that can answer, cheapest first; only the planner's own when it is cheap."""
+        async with postgres.connection(self._pool, asked.leg.within) as connection:
+
+            async def plan(strategy: Strategy) -> dict[str, float]:
+                text = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {asked.matching(strategy)}", *asked.arguments)
+                return json.loads(text)[0]["Plan"]  # type: ignore[no-any-return]
+
+            join = await plan("join")
+            found = [Estimate(join["Total Cost"], "join")]
+            if join["Total Cost"] >= cheap:
+                probing = PROBING["flow_runs" if asked.leg.task_runs is None else "task_runs"]
+                probe, driven = probing * (await plan("probe"))["Total Cost"], (await plan("driven"))["Total Cost"]
+                found += [Estimate(probe, "probe"), Estimate(driven, "driven")]
+                if asked.leg.limit and not asked.leg.count:
+                    share = min(1.0, (asked.leg.limit + asked.leg.offset) / join["Plan Rows"])
+                    found.append(Estimate(probe * share, "walk"))
+            return sorted(found)
+
+    def _remember(self, key: bytes, strategy: Strategy, took: float, trusted: float) -> None:
+        now, known = monotonic(), self._winners.pop(key, None)
+        until = known.until if known and known.strategy == strategy and now < known.until else now + trusted
+        self._winners[key] = Winner(strategy, took, until)
+        if len(self._winners) > REMEMBERED:
+            self._winners.popitem(last=False)
+
+
+def _key(leg: RunLeg) -> bytes:
+    """Equal for legs that differ in nothing but the page: its number decides only for `walk`."""
+    page_only = bool(leg.limit) and not leg.count
+    asked = replace(
+        leg, within=0.0, sort="NAME_ASC", limit=None, count=page_only, offset=leg.offset if page_only else 0
+    )
+    return hashlib.blake2b(msgspec.msgpack.encode(asked), digest_size=16).digest()
