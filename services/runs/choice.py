@@ -1,8 +1,9 @@
-"""The choice of a strategy: by the planner's own estimates, guarded by the clock, remembered when it was good.
+"""The choice of a strategy: by the planner's own estimates, guarded by the clock, then by the times it took.
 
 The cheapest strategy by estimate begins. When it has not answered after a while, the runner-up begins beside it, and
-whichever answers first wins: a wrong guess costs that while and a second connection, never more. Every strategy gives
-the same answer, so that neither estimates nor what is remembered can make an answer wrong.
+whichever answers first wins: a wrong guess costs that while and a second connection, never more. The next equal request
+begins with the strategy that is known to be fastest. Every strategy gives the same answer, so neither estimates nor
+times can make an answer wrong.
 """
 
 import asyncio
@@ -29,8 +30,7 @@ PROBING = {"flow_runs": 0.5, "task_runs": 0.1}  # what probes really cost: the p
 PATIENCE = 0.05  # seconds the chosen strategy has before the runner-up begins beside it
 LONGEST_PATIENCE = 1.0  # seconds, however long it took the last time
 REMEMBERED = 1024  # requests
-FRESH = 600.0  # seconds a winner is trusted that was the first choice
-BRIEF = 15.0  # seconds a runner-up is trusted: the first choice may just have met a cold cache
+FRESH = 600.0  # seconds until the estimates are asked again
 
 
 class Estimate(NamedTuple):
@@ -38,10 +38,14 @@ class Estimate(NamedTuple):
     strategy: Strategy
 
 
-class Winner(NamedTuple):
-    strategy: Strategy
-    took: float  # seconds
-    until: float  # of the monotonic clock: then the estimates are asked again
+class Known(NamedTuple):
+    """What one request has taught: the seconds that strategies took, or took at least when they were cancelled."""
+
+    times: dict[Strategy, float]
+    until: float  # of the monotonic clock
+
+    def fastest(self, *but: Strategy) -> Strategy | None:
+        return min(self.times.keys() - but, key=self.times.__getitem__, default=None)
 
 
 class Choice:
@@ -49,49 +53,45 @@ class Choice:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._winners: OrderedDict[bytes, Winner] = OrderedDict()
-        self._losers: set[asyncio.Task[Record]] = set()  # held until they are gone
+        self._known: OrderedDict[bytes, Known] = OrderedDict()
+        self._begun: set[asyncio.Task[Record]] = set()  # held until they are gone, the cancelled ones too
 
     async def owners(self, leg: RunLeg) -> Owners:
         """The page's ids and the count. Raises what `postgres.fetch` raises."""
-        asked, key = question(leg), _key(leg)
-        first, patience = await self._first(asked, key)
-        began = monotonic()
-        strategy, record = await self._race(asked, first, patience)
-        self._remember(key, strategy, monotonic() - began, FRESH if strategy == first else BRIEF)
-        return Owners(record[1] or b"", record[0] or 0, strategy)
+        asked, known = question(leg), self._recall(_key(leg))
+        strategy, (count, ids) = await self._race(asked, known)
+        return Owners(ids or b"", count or 0, strategy)
 
-    async def _first(self, asked: Question, key: bytes) -> tuple[Strategy, float]:
-        """The strategy to begin with, and how many seconds it has for itself."""
-        winner = self._winners.get(key)
-        if winner and monotonic() < winner.until:
-            return winner.strategy, min(max(PATIENCE, 2 * winner.took), LONGEST_PATIENCE)
-        estimates = await self._estimates(asked, CHEAP)
-        return estimates[0].strategy, PATIENCE
-
-    async def _race(self, asked: Question, first: Strategy, patience: float) -> tuple[Strategy, Record]:
-        running = {self._begin(asked, first): first}
+    async def _race(self, asked: Question, known: Known) -> tuple[Strategy, Record]:
+        first = known.fastest() or (await self._estimates(asked, CHEAP))[0].strategy
+        patience = min(max(PATIENCE, 2 * known.times.get(first, 0.0)), LONGEST_PATIENCE)
+        running, began, second = {self._begin(asked, first): first}, {first: monotonic()}, None
         try:
             done, _ = await asyncio.wait(running, timeout=patience)
-            if not done and (second := await self._runner_up(asked, first)):
+            if not done and (second := await self._runner_up(asked, known, first)):
                 log.info("%s takes more than %.0f ms: %s begins beside it", first, patience * 1000, second)
-                running[self._begin(asked, second)] = second
+                running[self._begin(asked, second)], began[second] = second, monotonic()
             if not done:
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            fastest = done.pop()
-            return running[fastest], fastest.result()
+            winner = done.pop()
+            record = winner.result()
+            for task, strategy in running.items():
+                # Who came second and is cancelled had company all the time: alone it may take half as long.
+                company = 2 if strategy == second and task is not winner else 1
+                known.times[strategy] = (monotonic() - began[strategy]) / company
+            return running[winner], record
         finally:
             for task in running:
                 task.cancel()
 
     def _begin(self, asked: Question, strategy: Strategy) -> asyncio.Task[Record]:
         task = asyncio.create_task(self._fetch(asked, strategy))
-        self._losers.add(task)
+        self._begun.add(task)
         task.add_done_callback(self._over)
         return task
 
     def _over(self, task: asyncio.Task[Record]) -> None:
-        self._losers.discard(task)
+        self._begun.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.debug("a strategy failed: %r", error)
 
@@ -100,10 +100,12 @@ class Choice:
         [record] = await postgres.fetch(self._pool, statement, arguments, asked.leg.within)
         return record
 
-    async def _runner_up(self, asked: Question, first: Strategy) -> Strategy | None:
+    async def _runner_up(self, asked: Question, known: Known, first: Strategy) -> Strategy | None:
         """The best of the others, unless it is the same plan, or connections are scarce."""
         if self._pool.get_size() - self._pool.get_idle_size() > self._pool.get_max_size() // 2:
             return None
+        if fastest := known.fastest(first):
+            return fastest
         estimates = await self._estimates(asked)
         costs = {estimate.strategy: estimate.cost for estimate in estimates}
         others = (e.strategy for e in estimates if not 1 / SAME < e.cost / costs[first] < SAME)
@@ -128,12 +130,15 @@ class Choice:
                     found.append(Estimate(probe * share, "walk"))
             return sorted(found)
 
-    def _remember(self, key: bytes, strategy: Strategy, took: float, trusted: float) -> None:
-        now, known = monotonic(), self._winners.pop(key, None)
-        until = known.until if known and known.strategy == strategy and now < known.until else now + trusted
-        self._winners[key] = Winner(strategy, took, until)
-        if len(self._winners) > REMEMBERED:
-            self._winners.popitem(last=False)
+    def _recall(self, key: bytes) -> Known:
+        """What is known of a request, to be added to; the requests unused longest are forgotten."""
+        known = self._known.pop(key, None)
+        if known is None or monotonic() > known.until:
+            known = Known({}, monotonic() + FRESH)
+        self._known[key] = known
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return known
 
 
 def _key(leg: RunLeg) -> bytes:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +22,10 @@ TUNED = Path(__file__).parent / "tuned"
 START_WITHIN = 90.0  # seconds; a cold import on a busy machine takes a while
 STOP_WITHIN = 10.0
 PAUSE = 0.1  # between two looks at a server that is starting
+SERVER = ["prefect", "server", "start", "--no-services"]
+# What `prefect server start --workers` runs. It refuses to without a Redis, which searches have no need of.
+WORKERS = ["uvicorn", "prefect.server.api.server:create_app", "--factory", "--log-level", "warning", "--workers"]
+WORKERS_TOLD = {"PREFECT__SERVER_FINAL": "1", "PREFECT__SERVER_WEBSERVER_ONLY": "1"}
 
 
 def oracle_prefix() -> Path:
@@ -65,16 +69,19 @@ def _install(prefix: Path) -> None:
     subprocess.run([*pip, "install", "--no-deps", "--require-hashes", "-r", REQUIREMENTS], check=True)
 
 
-def _environment(prefix: Path, dsn: str, home: Path) -> dict[str, str]:
+def _environment(prefix: Path, dsn: str, home: Path, *, tuned: bool = True) -> dict[str, str]:
     """Ours without any PREFECT_ setting, plus what makes the server deterministic and quiet."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
     return inherited | {
         "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": str(TUNED),
+        "ORACLE_TUNED": "1" if tuned else "",
         "PREFECT_HOME": str(home),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{dsn.partition('://')[2]}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_UI_ENABLED": "false",
+        "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # `migrate` is the one that does
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
         "DO_NOT_TRACK": "1",
     }
@@ -98,25 +105,21 @@ def migrate(dsn: str, home: Path) -> None:
 
 
 @contextmanager
-def serve(dsn: str, home: Path) -> Iterator[str]:
-    """A real server on that database, answering at the address that is given."""
+def serve(dsn: str, home: Path, *, tuned: bool = True, workers: int = 1) -> Iterator[str]:
+    """A real server on that database, answering at the address that is given.
+
+    `tuned` spares it most of its time without changing an answer; a benchmark measures it as installed, too.
+    """
     prefix, port = oracle_prefix(), _free_port()
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
-    command: list[str | Path] = [
-        prefix / "bin" / "prefect",
-        "server",
-        "start",
-        "--no-services",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with log.open("wb") as output:
+    with log.open("wb") as output, _listening(port) if workers > 1 else nullcontext() as listening:
+        several = [*WORKERS, str(workers), "--fd", str(listening.fileno())] if listening else []
+        command = [*(several or SERVER), "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(
-            command,
-            env=_environment(prefix, dsn, home),
+            [prefix / "bin" / command[0], *command[1:]],
+            env=_environment(prefix, dsn, home, tuned=tuned) | (WORKERS_TOLD if listening else {}),
+            pass_fds=[listening.fileno()] if listening else [],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -127,6 +130,13 @@ def serve(dsn: str, home: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             _end(process)
+
+
+def _listening(port: int) -> socket.socket:
+    """The socket of several workers. One of their own making would let every answer wait 40 ms for an ACK."""
+    made = socket.create_server(("127.0.0.1", port))
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
 
 
 def _free_port() -> int:

@@ -103,14 +103,14 @@ async def test_two_strategies_side_by_side_answer_once(pool: postgres.Pool, monk
     monkeypatch.setattr(choice, "PATIENCE", 0.0)  # every first guess has taken too long
     monkeypatch.setattr(choose, "_begin", noted)
     for _ in range(20):
-        choose._winners.clear()
+        choose._known.clear()
         found = await choose.owners(leg)
         assert (found.count, found.packed) == expected
         assert found.strategy in began[-2:]
     assert len(began) == 40
     async with asyncio.timeout(5):
-        while choose._losers:
-            await asyncio.wait(choose._losers)
+        while choose._begun:
+            await asyncio.wait(choose._begun)
     assert pool.get_idle_size() == pool.get_size()  # no connection is left behind
 
 
@@ -150,12 +150,25 @@ async def test_what_is_remembered_is_bounded_and_ages(pool: postgres.Pool, monke
     for name in "abcd":
         await choose.owners(RunLeg(flow_runs=FlowRunFilter(work_queue_name=None), limit=ord(name), within=5))
         await choose.owners(RunLeg(flow_runs=COMPLETED, limit=SIZE, offset=ord(name), within=5))
-    assert len(choose._winners) == 2
+    assert len(choose._known) == 2
     monkeypatch.setattr(choice, "FRESH", -1.0)
     leg = RunLeg(flow_runs=RARE, limit=SIZE, count=True, within=5)
-    await choose.owners(leg)
-    [*_, newest] = choose._winners.values()
-    assert newest.until < asyncio.get_running_loop().time()
+    assert choose._recall(b"") is not choose._recall(b"")
+    assert (await choose.owners(leg)).count == (await choose.owners(leg)).count
+
+
+async def test_who_lost_in_company_is_tried_alone_and_the_fastest_stays(pool: postgres.Pool) -> None:
+    choose = Choice(pool)
+    leg = RunLeg(flow_runs=COMPLETED, limit=SIZE, count=True, within=5)
+    known = choose._recall(choice._key(leg))
+    known.times |= {"join": 5.0, "probe": 4.0, "driven": 6.0}
+    assert (await choose.owners(leg)).strategy == "probe"
+    assert known.times["probe"] < 4.0
+    known.times["driven"] = 0.0
+    assert (await choose.owners(leg)).strategy == "driven"
+    assert known.times["driven"] > 0.0
+    known.times["join"] = 1e-9
+    assert {(await choose.owners(leg)).strategy for _ in range(3)} & {"join"}
 
 
 async def test_a_trouble_is_told_and_not_hidden_by_the_second_strategy(dsn: str) -> None:
