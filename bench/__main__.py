@@ -75,8 +75,11 @@ def measure_latency(ground: Ground, plan: Plan, found: Results) -> None:
         started(plan.contenders, ground) as running,
         latency.asking(running, ground.dsn, found.floor) as asks,
     ):
-        agreement.checked(asks, plan.shapes)
-        found.latency |= latency.timed(asks, plan.shapes, plan.rounds)
+        refusals = agreement.checked(asks, plan.shapes)
+        found.latency |= latency.timed(asks, plan.shapes, plan.rounds, refusals)
+        for shape in plan.shapes:
+            found.refusals.pop(shape.name, None)
+        found.refusals |= refusals
 
 
 @phase

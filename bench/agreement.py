@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
-from bench.latency import Ask
+from bench.latency import Ask, Refused
+from bench.results import Refusals
 from bench.shapes import Shape
 from tests.conformance import compare, wire
 
@@ -21,21 +22,28 @@ class Disagreement(RuntimeError):
     """Two contenders answer differently; the text says where first."""
 
 
-def checked(asks: Mapping[str, Ask], shapes: list[Shape]) -> None:
-    """Ask every shape of everybody. Raises Disagreement at the first difference."""
-    ours = [name for name in asks if name not in PREFECTS]
+def checked(asks: Mapping[str, Ask], shapes: list[Shape]) -> Refusals:
+    """Ask every shape of everybody; gives who did not answer what. Raises Disagreement at the first difference."""
+    refusals: Refusals = {}
     for shape in tqdm(shapes, "comparing answers", unit="shape", dynamic_ncols=True):
-        answers = {name: _answer(ask, shape) for name, ask in asks.items()}
+        answers: dict[str, bytes] = {}
+        for name, ask in asks.items():
+            try:
+                ask.ready()
+                answers[name] = ask(shape)
+            except Refused as error:
+                refusals.setdefault(shape.name, {})[name] = str(error)
+        _compared(shape, answers)
+    return refusals
+
+
+def _compared(shape: Shape, answers: Mapping[str, bytes]) -> None:
+    ours = [name for name in answers if name not in PREFECTS]
+    for own in ours[:1]:
         for name in ours[1:]:
-            _same(shape, (ours[0], answers[ours[0]]), (name, answers[name]))
+            _same(shape, (own, answers[own]), (name, answers[name]))
         for name in set(PREFECTS) & set(answers):
-            for own in ours[:1]:
-                _matching(shape, (own, answers[own]), (name, answers[name]))
-
-
-def _answer(ask: Ask, shape: Shape) -> bytes:
-    ask.ready()
-    return ask(shape)
+            _matching(shape, (own, answers[own]), (name, answers[name]))
 
 
 def _same(shape: Shape, one: tuple[str, bytes], other: tuple[str, bytes]) -> None:

@@ -57,6 +57,9 @@ def latency(found: Results, fleet: str) -> Iterator[Bar]:
         if fleet in ms and "tuned" in ms:
             yield Bar(f"{shape}: {fleet} against tuned", f"{ms[fleet]:.1f} ms", f"≤ {ms['tuned']:.1f} ms",
                       ms[fleet] <= ms["tuned"])  # fmt: skip
+    for shape, said in found.refusals.items():
+        if fleet in said:
+            yield Bar(f"{shape}: {fleet} answers", said[fleet], "200", holds=False)
     for other, least in (("stock", 30), ("tuned", 6)):
         ratios = [ms[other] / ms[fleet] for ms in table.values() if other in ms and fleet in ms]
         if ratios:

@@ -67,8 +67,7 @@ def _timed(ground: Ground, shapes: list[Shape], contenders: list[str], rounds: i
     """With a fleet that starts anew, so that it remembers nothing, and a floor that chooses anew."""
     choices = tried(ground, shapes) if "floor" in contenders else {}
     with started(contenders, ground) as running, latency.asking(running, ground.dsn, choices) as asks:
-        agreement.checked(asks, shapes)
-        return latency.timed(asks, shapes, rounds)
+        return latency.timed(asks, shapes, rounds, agreement.checked(asks, shapes))
 
 
 @contextmanager

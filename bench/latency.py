@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bench import floor
 from bench.contenders import CONTENDERS, Running
-from bench.results import Samples
+from bench.results import Refusals, Samples
 from bench.shapes import Shape
 
 TIMEOUT = 120.0
@@ -52,12 +52,16 @@ class _OverHttp:
     def __call__(self, shape: Shape) -> bytes:
         body = json.dumps(shape.body, ensure_ascii=False).encode()
         path, headers = f"/api/deployments/{shape.path}", {"Content-Type": "application/json"}
-        self._connection.request("POST", path, body, headers)
-        response = self._connection.getresponse()
-        text = response.read()
-        self._used = time.monotonic()
+        self._used = 0.0  # after anything but an answer it is closed by either side
+        try:
+            self._connection.request("POST", path, body, headers)
+            response = self._connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Refused(f"shape {shape.name}: {error!r}") from error
         if response.status != 200:
             raise Refused(f"shape {shape.name}: {response.status} {text[:300].decode(errors='replace')}")
+        self._used = time.monotonic()
         return text
 
     def close(self) -> None:
@@ -102,11 +106,17 @@ def asking(running: Mapping[str, Running], dsn: str, choices: floor.Choices) -> 
         }
 
 
-def timed(asks: Mapping[str, Ask], shapes: list[Shape], rounds: int) -> dict[str, Samples]:
-    """Milliseconds of every answer: shape → contender → one a round it took part in."""
-    taken: dict[str, Samples] = {shape.name: {name: [] for name in asks} for shape in shapes}
+def timed(asks: Mapping[str, Ask], shapes: list[Shape], rounds: int, refusals: Refusals) -> dict[str, Samples]:
+    """Milliseconds of every answer: shape → contender → one a round it took part in.
+
+    Whoever refused a shape is not asked again; who does now is added.
+    """
     names = list(asks)
-    total = sum(len(shapes) for name in names for number in range(rounds) if number % CONTENDERS[name].every == 0)
+    taken: dict[str, Samples] = {
+        shape.name: {name: [] for name in names if name not in refusals.get(shape.name, {})} for shape in shapes
+    }
+    answering = [name for samples in taken.values() for name in samples]
+    total = sum(len(range(0, rounds, CONTENDERS[name].every)) for name in answering)
     gc.collect()
     gc.freeze()
     with tqdm(total=total, desc="latency", unit="req", dynamic_ncols=True) as bar:
@@ -114,12 +124,15 @@ def timed(asks: Mapping[str, Ask], shapes: list[Shape], rounds: int) -> dict[str
             turn = number % len(names)
             for shape in shapes:
                 for name in names[turn:] + names[:turn]:
-                    if number % CONTENDERS[name].every == 0:
+                    if name in taken[shape.name] and number % CONTENDERS[name].every == 0:
                         bar.set_postfix_str(f"{shape.name}: {name}", refresh=False)
                         asks[name].ready()
                         start = time.perf_counter()
-                        asks[name](shape)
-                        taken[shape.name][name].append((time.perf_counter() - start) * 1000)
+                        try:
+                            asks[name](shape)
+                            taken[shape.name][name].append((time.perf_counter() - start) * 1000)
+                        except Refused as error:
+                            refusals.setdefault(shape.name, {})[name] = str(error)
                         bar.update()
     gc.unfreeze()
     return taken

@@ -119,6 +119,12 @@ def _latency(found: Results) -> Iterator[str]:
     yield _table(head, rows)
 
 
+def _refusals(found: Results) -> Iterator[str]:
+    for shape, said in found.refusals.items():
+        for name, text in said.items():
+            yield f"\n{name} did not answer {shape}: `{text}`\n"
+
+
 def _bar(ms: dict[str, float]) -> str:
     """What a shape may take, and whether it does."""
     if "floor" not in ms or FLEET not in ms:
@@ -227,6 +233,8 @@ def _indexes(found: Results) -> Iterator[str]:
     for gain in found.indexes:
         for shape in gain.before:
             for name in gain.before[shape]:
+                if not gain.before[shape][name] or not gain.after[shape].get(name):
+                    continue  # it refused
                 was, now = median(gain.before[shape][name]), median(gain.after[shape][name])
                 text = f"`{gain.statement}`"
                 rows.append(
@@ -280,4 +288,4 @@ def _verdict(title: str, checks: list[Bar]) -> Iterator[str]:
         )
 
 
-SHOWN = (_latency, _throughput, _cpu, _memory, _indexes)
+SHOWN = (_latency, _refusals, _throughput, _cpu, _memory, _indexes)

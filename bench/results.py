@@ -10,6 +10,7 @@ from bench.floor import Choices
 
 FOLDER = Path(__file__).parent / "results"
 Samples = dict[str, list[float]]  # contender → milliseconds
+Refusals = dict[str, dict[str, str]]  # shape → contender → what it said instead of an answer
 
 
 class Cell(Struct, kw_only=True):
@@ -51,6 +52,7 @@ class Results(Struct, kw_only=True):
     postgres: dict[str, str] = field(default_factory=dict)
     floor: Choices = field(default_factory=dict)
     latency: dict[str, Samples] = field(default_factory=dict)  # shape → contender → milliseconds
+    refusals: Refusals = field(default_factory=dict)
     throughput: list[Cell] = field(default_factory=list)
     memory: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)  # contender → when → part → MB
     indexes: list[Gain] = field(default_factory=list)

@@ -161,7 +161,7 @@ async def test_who_lost_in_company_is_tried_alone_and_the_fastest_stays(pool: po
     choose = Choice(pool)
     leg = RunLeg(flow_runs=COMPLETED, limit=SIZE, count=True, within=5)
     known = choose._recall(choice._key(leg))
-    known.times |= {"join": 5.0, "probe": 4.0, "driven": 6.0}
+    known.times.update({"join": 5.0, "probe": 4.0, "driven": 6.0})
     assert (await choose.owners(leg)).strategy == "probe"
     assert known.times["probe"] < 4.0
     known.times["driven"] = 0.0
