@@ -19,13 +19,16 @@ Made by `make bench`; [bench/README.md](../README.md) tells how to read them. Tr
 """
 FLEET = next(iter(FLEETS))
 TRIAL = "tiny"  # a size to try the benchmark with, whose results say nothing
+UNNAMED = "given"  # the label of a database given without one
 Rows = Iterable[Sequence[str]]
 
 
 def reported(sizes: list[str], folder: Path = results.FOLDER) -> bool:
     """Write report.md and the plots from all there is, print those sizes; gives whether a bar is missed."""
     known = [size for size in SIZES if size != TRIAL and (folder / f"{size}.json").exists()]
-    page = ABOUT + "".join(_sections([results.read(size, folder) for size in known]))
+    labels = sorted(path.stem for path in folder.glob("*.json") if path.stem not in {*SIZES, UNNAMED})
+    sized, labelled = ([results.read(name, folder) for name in names] for names in (known, labels))
+    page = ABOUT + "".join(chain(_sections(sized), *(_size(found) for found in labelled)))
     (folder / "report.md").write_text(page)
     missed = []
     for size in sizes:
