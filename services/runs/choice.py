@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 from collections import OrderedDict
+from collections.abc import Coroutine
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -23,6 +24,9 @@ from shared.contract import Owners, RunLeg
 from shared.postgres import Pool, Record
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Outcome = tuple[Strategy, Record]  # a strategy, and its row: (count or None, ids or None)
 
 CHEAP = 1000.0  # the planner's units of cost, some milliseconds: what costs less is not worth comparing
 SAME = 1.01  # estimates this close to each other are most likely of the same plan
@@ -54,7 +58,7 @@ class Choice:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: OrderedDict[bytes, Known] = OrderedDict()
-        self._begun: set[asyncio.Task[Record]] = set()  # held until they are gone, the cancelled ones too
+        self._begun: set[asyncio.Task[Any]] = set()  # held until they are gone, the cancelled ones too
 
     async def owners(self, leg: RunLeg) -> Owners:
         """The page's ids and the count. Raises what `postgres.fetch` raises."""
@@ -62,54 +66,63 @@ class Choice:
         strategy, (count, ids) = await self._race(asked, known)
         return Owners(ids or b"", count or 0, strategy)
 
-    async def _race(self, asked: Question, known: Known) -> tuple[Strategy, Record]:
+    async def _race(self, asked: Question, known: Known) -> Outcome:
+        """What the first strategy gives, or the runner-up if that is faster. Only the first one's trouble is ours."""
         first = known.fastest() or (await self._estimates(asked, CHEAP))[0].strategy
         patience = min(max(PATIENCE, 2 * known.times.get(first, 0.0)), LONGEST_PATIENCE)
-        running, began, second = {self._begin(asked, first): first}, {first: monotonic()}, None
+        began: dict[Strategy, float] = {}
+        leading, beside = self._task(self._run(asked, first, began)), None
         try:
-            done, _ = await asyncio.wait(running, timeout=patience)
-            if not done and (second := await self._runner_up(asked, known, first)):
-                log.info("%s takes more than %.0f ms: %s begins beside it", first, patience * 1000, second)
-                running[self._begin(asked, second)], began[second] = second, monotonic()
+            done, _ = await asyncio.wait([leading], timeout=patience)
             if not done:
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            winner = done.pop()
-            record = winner.result()
-            for task, strategy in running.items():
+                beside = self._task(self._runner_up(asked, known, first, began))
+                both: list[asyncio.Task[Any]] = [leading, beside]
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            outcome = None if leading.done() or beside is None or beside.exception() else beside.result()
+            strategy, record = outcome or await leading
+            for tried, start in began.items():
                 # Who came second and is cancelled had company all the time: alone it may take half as long.
-                company = 2 if strategy == second and task is not winner else 1
-                known.times[strategy] = (monotonic() - began[strategy]) / company
-            return running[winner], record
+                known.times[tried] = (monotonic() - start) / (1 if tried in {first, strategy} else 2)
+            return strategy, record
         finally:
-            for task in running:
-                task.cancel()
+            leading.cancel()
+            if beside:
+                beside.cancel()
 
-    def _begin(self, asked: Question, strategy: Strategy) -> asyncio.Task[Record]:
-        task = asyncio.create_task(self._fetch(asked, strategy))
+    def _task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
         self._begun.add(task)
         task.add_done_callback(self._over)
         return task
 
-    def _over(self, task: asyncio.Task[Record]) -> None:
+    def _over(self, task: asyncio.Task[Any]) -> None:
         self._begun.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.debug("a strategy failed: %r", error)
 
-    async def _fetch(self, asked: Question, strategy: Strategy) -> Record:
+    async def _run(self, asked: Question, strategy: Strategy, began: dict[Strategy, float]) -> Outcome:
+        began[strategy] = monotonic()
         statement, arguments = asked.statement(strategy)
         [record] = await postgres.fetch(self._pool, statement, arguments, asked.leg.within)
-        return record
+        return strategy, record
 
-    async def _runner_up(self, asked: Question, known: Known, first: Strategy) -> Strategy | None:
-        """The best of the others, unless it is the same plan, or connections are scarce."""
+    async def _runner_up(
+        self, asked: Question, known: Known, first: Strategy, began: dict[Strategy, float]
+    ) -> Outcome | None:
+        """What the best of the others gives; nothing when it is the same plan, or connections are scarce."""
         if self._pool.get_size() - self._pool.get_idle_size() > self._pool.get_max_size() // 2:
             return None
-        if fastest := known.fastest(first):
-            return fastest
+        second = known.fastest(first) or await self._next(asked, first)
+        if second is None:
+            return None
+        log.info("%s takes long: %s begins beside it", first, second)
+        return await self._run(asked, second, began)
+
+    async def _next(self, asked: Question, first: Strategy) -> Strategy | None:
+        """The best of the others by the estimates, unless it is the same plan."""
         estimates = await self._estimates(asked)
         costs = {estimate.strategy: estimate.cost for estimate in estimates}
-        others = (e.strategy for e in estimates if not 1 / SAME < e.cost / costs[first] < SAME)
-        return next(others, None)
+        return next((e.strategy for e in estimates if not 1 / SAME < e.cost / costs[first] < SAME), None)
 
     async def _estimates(self, asked: Question, cheap: float = 0.0) -> list[Estimate]:
         """The strategies that can answer, cheapest first; only the planner's own when it is cheap."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from services.gateway import decode, validation
 from services.runs import choice
-from services.runs.choice import Choice, Estimate
+from services.runs.choice import Choice, Estimate, Outcome
 from services.runs.select import OWNS, Question, Strategy, question
 from services.seed import seed
 from shared import errors, postgres
@@ -94,16 +94,17 @@ async def test_two_strategies_side_by_side_answer_once(pool: postgres.Pool, monk
     expected = await answer(pool, leg, "join")
     began: list[Strategy] = []
     choose = Choice(pool)
-    begin = choose._begin
+    run = choose._run
 
-    def noted(asked: Question, strategy: Strategy) -> asyncio.Task[postgres.Record]:
+    async def noted(asked: Question, strategy: Strategy, times: dict[Strategy, float]) -> Outcome:
         began.append(strategy)
-        return begin(asked, strategy)
+        return await run(asked, strategy, times)
 
     monkeypatch.setattr(choice, "PATIENCE", 0.0)  # every first guess has taken too long
-    monkeypatch.setattr(choose, "_begin", noted)
+    monkeypatch.setattr(choice, "LONGEST_PATIENCE", 0.0)
+    monkeypatch.setattr(choose, "_run", noted)
     for _ in range(20):
-        choose._known.clear()
+        choose._recall(choice._key(leg)).times.update({"join": 1e-9, "probe": 1e-8})
         found = await choose.owners(leg)
         assert (found.count, found.packed) == expected
         assert found.strategy in began[-2:]
@@ -112,6 +113,29 @@ async def test_two_strategies_side_by_side_answer_once(pool: postgres.Pool, monk
         while choose._begun:
             await asyncio.wait(choose._begun)
     assert pool.get_idle_size() == pool.get_size()  # no connection is left behind
+
+
+@pytest.mark.parametrize("trouble", ["fails", "hangs"])
+async def test_a_runner_up_in_trouble_costs_the_request_nothing(
+    pool: postgres.Pool, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    choose = Choice(pool)
+    leg = RunLeg(flow_runs=COMPLETED, limit=SIZE, count=True, within=5)
+    choose._recall(choice._key(leg)).times["join"] = 1e-9
+    asked = asyncio.Event()
+
+    async def estimates(*_: object) -> list[Estimate]:
+        asked.set()
+        if trouble == "hangs":
+            await asyncio.Event().wait()
+        raise errors.DatabaseDown("no connection for a second one")
+
+    monkeypatch.setattr(choice, "PATIENCE", 0.0)
+    monkeypatch.setattr(choice, "LONGEST_PATIENCE", 0.0)
+    monkeypatch.setattr(choose, "_estimates", estimates)
+    found = await choose.owners(leg)
+    assert asked.is_set()
+    assert (found.count, found.packed, found.strategy) == (*await answer(pool, leg, "join"), "join")
 
 
 async def test_a_second_strategy_takes_no_connection_when_they_are_scarce(
