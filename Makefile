@@ -45,6 +45,7 @@ lock:  ## compile requirements/*.txt, with hashes (needs uv)
 	$(LOCK) pyproject.toml requirements/dev.in -o requirements/dev.txt
 	$(LOCK) requirements/oracle.in -o requirements/oracle.txt
 	$(LOCK) --constraints requirements/dev.txt requirements/bench.in -o requirements/bench.txt
+	$(LOCK) --constraints requirements/dev.txt requirements/fuzz.in -o requirements/fuzz.txt
 
 clean:  ## remove the environments; demo data stays
 	rm -rf $(VENV) .venv-oracle

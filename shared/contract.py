@@ -25,6 +25,8 @@ ERROR_NAME = "Nats-Service-Error"
 CONTENT_TYPE = "Content-Type"
 MSGPACK = "application/msgpack"
 WITHIN = "Classis-Within"  # seconds a caller allows for a search; the gateway's own deadline is the most
+REQUEST_ID = "X-Request-ID"  # names a request in the logs of every process it touches
+TRACEPARENT = "traceparent"  # W3C Trace Context
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,11 @@ class Endpoint(Generic[Q, R]):
 
 
 class Call(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, kw_only=True):
-    """What every internal request tells: the seconds left to answer it."""
+    """What every internal request tells: the seconds left to answer it, and whose request it is part of."""
 
     within: float = 0.0
+    request_id: str = ""
+    traceparent: str = ""
 
 
 class FlowLeg(Call, frozen=True):

@@ -158,6 +158,13 @@ def _key(leg: RunLeg) -> bytes:
     """Equal for legs that differ in nothing but the page: its number decides only for `walk`."""
     page_only = bool(leg.limit) and not leg.count
     asked = replace(
-        leg, within=0.0, sort="NAME_ASC", limit=None, count=page_only, offset=leg.offset if page_only else 0
+        leg,
+        within=0.0,
+        request_id="",
+        traceparent="",
+        sort="NAME_ASC",
+        limit=None,
+        count=page_only,
+        offset=leg.offset if page_only else 0,
     )
     return hashlib.blake2b(msgspec.msgpack.encode(asked), digest_size=16).digest()
