@@ -59,7 +59,8 @@ def _fleet(ground: Ground, name: str, settings: Mapping[str, str]) -> Iterator[R
     home, before = ground.home / name, processes.children()
     with embedded.nats(home) as nats_url:
         bus = processes.child_with(str(home), before)
-        with fleet.running(ground.dsn, nats_url, one_process=False, log_level="WARNING", **settings) as started:
+        extra = {f"CLASSIS_{name.upper()}": value for name, value in settings.items()}
+        with fleet.running(ground.dsn, nats_url, log_level="WARNING", extra=extra) as started:
             services = {service: process.pid for service, process in started.processes.items()}
             yield Running(started.url, {**services, "nats-server": bus})
 

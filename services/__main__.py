@@ -25,6 +25,7 @@ COMMANDS = {  # modules that are loaded when asked for: a service in production 
     "up": ("start everything on this machine, with demo data", "services.standalone"),
     "seed": ("load demo data of any size into an empty Prefect database", "services.seed"),
     "subjects": ("print what can be asked on NATS, as docs/subjects.md", "services.subjects"),
+    "openapi": ("print what can be asked by HTTP, as docs/openapi.json", "services.openapi"),
 }
 
 
@@ -70,9 +71,9 @@ def _run_arguments(running: argparse.ArgumentParser) -> None:
     running.set_defaults(command=run)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
     chosen = SERVICES if ALL in args.services else {name: SERVICES[name] for name in SERVICES if name in args.services}
-    process.run(list(chosen.items()), read(os.environ))
+    return process.run(list(chosen.items()), read(os.environ))
 
 
 def _settings_help() -> str:

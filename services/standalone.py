@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -24,7 +25,7 @@ from services import embedded, seed
 from services.demo import Sizes
 from services.embedded import StartError
 from shared.contract import SERVICES
-from shared.settings import read
+from shared.settings import Settings, read
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "deploy" / "schema.sql"
@@ -34,6 +35,7 @@ STOP_WITHIN = 15.0
 STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 Fleet = Mapping[str, embedded.Process]
+Servers = Mapping[str, tuple[str, Path]]  # what runs beside the services: its URL and its log
 
 WELCOME = """
 Classis answers at {address}/api. Try:
@@ -43,6 +45,7 @@ Classis answers at {address}/api. Try:
 That asks for deployments with "nightly" in their name that own a failed run, one a page.
 
 NATS is at {url}, for those who ask there.
+Metrics are at {metrics}.
 Logs are in {logs}. {data}
 Ctrl-C stops everything.
 """
@@ -81,17 +84,23 @@ def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
     port = _claimed(settings.host, settings.port)
     with _signals(), ExitStack() as stack:
         try:
-            given = environment.get("CLASSIS_POSTGRES_DSN")
+            given, bus = environment.get("CLASSIS_POSTGRES_DSN"), environment.get("CLASSIS_NATS_URL")
             dsn = _checked(given) if given else stack.enter_context(_database(home, demo))
-            url = environment.get("CLASSIS_NATS_URL") or stack.enter_context(_bus(home))
+            url = bus or stack.enter_context(_bus(home))
+            servers = {} if given else {"PostgreSQL": (dsn, home / "postgres" / "log")}
+            servers |= {} if bus else {"NATS": (url, home / "nats" / "log")}
             told = {"POSTGRES_DSN": dsn, "NATS_URL": url, "HOST": settings.host, "PORT": str(port)}
-            logs = _logs(home)
-            fleet = stack.enter_context(_fleet({**environment, **{f"CLASSIS_{k}": v for k, v in told.items()}}, logs))
+            logs, ports = _logs(home), _metrics_ports(settings)
+            own = {**environment, **{f"CLASSIS_{k}": v for k, v in told.items()}}
+            fleet = stack.enter_context(_fleet(own, ports, logs))
             address = _address(settings.host, port)
-            _await_ready(fleet, address, logs)
+            _await_ready(fleet, servers, address, logs)
             data = GIVEN_DATA if given else OWN_DATA.format(home=home)
-            _say(WELCOME.format(address=address, search=SEARCH, url=url.rpartition("@")[2], logs=logs, data=data))
-            return _watch(fleet, logs)
+            first = f"{_address(settings.host, ports[SERVICES[0]])}/metrics ({SERVICES[0]})"
+            metrics = "; ".join([first, *(f"{name}: port {ports[name]}" for name in SERVICES[1:])])
+            shown = {"address": address, "search": SEARCH, "url": url.rpartition("@")[2], "metrics": metrics}
+            _say(WELCOME.format(**shown, logs=logs, data=data))
+            return _watch(fleet, servers, logs)
         except KeyboardInterrupt:
             return 0
         finally:
@@ -118,13 +127,27 @@ def _ignore_signals() -> None:
 
 def _claimed(host: str, port: int) -> int:
     """The port to listen on, free at this moment; a free one for 0."""
+    with _listening(host, port, "CLASSIS_PORT") as probe:
+        return int(probe.getsockname()[1])
+
+
+def _listening(host: str, port: int, setting: str) -> socket.socket:
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family) as probe:
-            return int(probe.getsockname()[1])
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        advice = "stop what listens there, or choose others with CLASSIS_HOST and CLASSIS_PORT"
+        advice = f"stop what listens there, or choose others with CLASSIS_HOST and {setting}"
         raise StartError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}") from None
+
+
+def _metrics_ports(settings: Settings) -> Mapping[str, int]:
+    """A port for each service's metrics: free ones, or in a row from the one that is set."""
+    with ExitStack() as stack:  # all held until all are found, so that none is found twice
+        found: dict[str, int] = {}
+        for place, name in enumerate(SERVICES):
+            asked = settings.metrics_port and settings.metrics_port + place
+            probe = stack.enter_context(_listening(settings.host, asked, "CLASSIS_METRICS_PORT"))
+            found[name] = int(probe.getsockname()[1])
+        return found
 
 
 def _address(host: str, port: int) -> str:
@@ -192,14 +215,15 @@ def _logs(home: Path) -> Path:
 
 
 @contextmanager
-def _fleet(environment: Mapping[str, str], logs: Path) -> Iterator[Fleet]:
+def _fleet(environment: Mapping[str, str], ports: Mapping[str, int], logs: Path) -> Iterator[Fleet]:
     """Each service in a process of its own."""
     _say(f"starting {', '.join(SERVICES)}")
     fleet: dict[str, embedded.Process] = {}
     try:
         for name in SERVICES:
             command = [sys.executable, "-m", "services", "run", name]
-            fleet[name] = embedded.spawn(command, env=environment, cwd=ROOT, log=logs / f"{name}.log")
+            own = {**environment, "CLASSIS_METRICS_PORT": str(ports[name])}
+            fleet[name] = embedded.spawn(command, env=own, cwd=ROOT, log=logs / f"{name}.log")
         yield fleet
     finally:
         for process in fleet.values():
@@ -211,11 +235,11 @@ def _fleet(environment: Mapping[str, str], logs: Path) -> Iterator[Fleet]:
             embedded.stop(process)
 
 
-def _await_ready(fleet: Fleet, address: str, logs: Path) -> None:
+def _await_ready(fleet: Fleet, servers: Servers, address: str, logs: Path) -> None:
     deadline = time.monotonic() + READY_WITHIN
     while not _ready(address):
-        if lost := _lost(fleet):
-            raise StartError(_obituary(lost, fleet, logs))
+        if lost := _lost(fleet, servers, logs):
+            raise StartError(lost)
         if time.monotonic() > deadline:
             raise StartError(f"the fleet was not ready within {READY_WITHIN:.0f} s; its logs are in {logs}")
         time.sleep(0.05)  # there is nothing to wait on until the gateway listens
@@ -232,28 +256,40 @@ def _ready(address: str) -> bool:
         connection.close()
 
 
-def _watch(fleet: Fleet, logs: Path) -> int:
-    """Wait for a signal to stop (0) or for a service to end on its own (1)."""
+def _watch(fleet: Fleet, servers: Servers, logs: Path) -> int:
+    """Wait for a signal to stop (0) or for a service or server to end on its own (1)."""
     signals = STOPPING | {signal.SIGCHLD}
     before = signal.pthread_sigmask(
         signal.SIG_BLOCK, signals
     )  # a signal between the look and the wait must not slip by
     try:
-        while not (lost := _lost(fleet)):
+        while not (lost := _lost(fleet, servers, logs)):
             if signal.sigwait(signals) in STOPPING:
                 return 0
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    _say(f"classis up: {_obituary(lost, fleet, logs)}")
+    _say(f"classis up: {lost}")
     return 1
 
 
-def _lost(fleet: Fleet) -> str | None:
-    return next((name for name, process in fleet.items() if process.poll() is not None), None)
+def _lost(fleet: Fleet, servers: Servers, logs: Path) -> str | None:
+    """What to say of the first that has ended on its own."""
+    for name, process in fleet.items():
+        if process.poll() is not None:
+            return f"the service {name} ended with code {process.returncode}; {embedded.tail(logs / f'{name}.log')}"
+    for name, (url, log) in servers.items():
+        if not _listens(url):
+            return f"{name} ended; {embedded.tail(log)}"
+    return None
 
 
-def _obituary(name: str, fleet: Fleet, logs: Path) -> str:
-    return f"the service {name} ended with code {fleet[name].returncode}; {embedded.tail(logs / f'{name}.log')}"
+def _listens(url: str) -> bool:
+    place = urlsplit(url)
+    try:
+        socket.create_connection((place.hostname or "", place.port or 0), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _say(text: str) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from shared import bus, errors
-from shared.bus import Bus, Message
+from shared.bus import Bus
 from shared.contract import CONTENT_TYPE, COUNT, ERROR_CODE, ERROR_NAME, FILTER, MSGPACK, PAGINATE, WITHIN, Endpoint
 from shared.deployment import Deployment, DeploymentPage
 from shared.filters import Count, Filter, Paginate
+from shared.line import Message
 from shared.settings import Settings
 
 
@@ -53,7 +54,7 @@ class Fleet:
 
     async def _ask(self, endpoint: Endpoint[Any, Any], search: Count) -> Any:
         headers = {CONTENT_TYPE: MSGPACK, WITHIN: str(self._within)}
-        reply = await self._line.ask(endpoint.subject, Message(msgspec.msgpack.encode(search), headers), self._within)
+        reply = await self._line.ask(endpoint, Message(msgspec.msgpack.encode(search), headers), self._within)
         if code := int(reply.headers.get(ERROR_CODE, 0)):
             if 400 <= code < 500:
                 packed = reply.headers.get(CONTENT_TYPE) == MSGPACK

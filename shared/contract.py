@@ -8,6 +8,7 @@ Keys travel packed: n ids are one byte string of 16 n bytes.
 """
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -25,6 +26,7 @@ ERROR_NAME = "Nats-Service-Error"
 CONTENT_TYPE = "Content-Type"
 MSGPACK = "application/msgpack"
 WITHIN = "Classis-Within"  # seconds a caller allows for a search; the gateway's own deadline is the most
+REPLICA = "Classis-Replica"  # which replica refused
 REQUEST_ID = "X-Request-ID"  # names a request in the logs of every process it touches
 TRACEPARENT = "traceparent"  # W3C Trace Context
 
@@ -47,6 +49,11 @@ class Call(Struct, forbid_unknown_fields=True, omit_defaults=True, frozen=True, 
     within: float = 0.0
     request_id: str = ""
     traceparent: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuses a time that is no number: no clock can wait for it."""
+        if isnan(self.within):
+            raise ValueError("`within` is not a number")
 
 
 class FlowLeg(Call, frozen=True):
@@ -82,6 +89,13 @@ class Selection(Call, frozen=True):
     limit: int | None = None
     offset: int = 0
     count: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses keys that are cut off; msgspec tells them as any other wrong value."""
+        super().__post_init__()
+        for keys in (self.flow_ids, self.deployment_ids, self.work_queue_ids):
+            if keys is not None and len(keys) % KEY_SIZE:
+                raise ValueError(f"keys are {KEY_SIZE} bytes each")
 
 
 class RunLeg(Selection, frozen=True):
@@ -131,6 +145,13 @@ class Ready(Struct, frozen=True):
     """The answer is that there is one."""
 
 
+class Peer(Struct, frozen=True):
+    """A replica's answer to "who is there, and who works on this call?": its id, and whether it does."""
+
+    id: str
+    holds: bool = False
+
+
 FILTER = Endpoint[filters.Filter, list[Deployment]](
     "classis.v1.deployments.filter", filters.Filter, list[Deployment], "gateway",
     "The deployments that match, as `POST /api/deployments/filter` answers them.", public=True,
@@ -163,6 +184,22 @@ BY_NAME = Endpoint[DeploymentByName, Row](
     "classis.v1.deployments.by_name", DeploymentByName, Row, "deployments",
     "One deployment by its flow's name and its own.",
 )  # fmt: skip
+
+
+def peers(service: str) -> str:
+    """The subject on which every replica of a service replies a `Peer`; the message is a call's reply address."""
+    return f"classis.v1.{service}.peers"
+
+
+def released(service: str) -> str:
+    """The subject on which callers tell every replica that they gave a call up; the message is its reply address."""
+    return f"classis.v1.{service}.released"
+
+
+def direct(subject: str, replica: str) -> str:
+    """The subject on which one replica alone takes the messages of an endpoint."""
+    return f"{subject}.{replica}"
+
 
 SERVICES = ("flows", "runs", "work_pools", "deployments", "gateway")
 READY: dict[str, Endpoint[Readiness, Ready]] = {

@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from shared import bus, postgres
-from shared.contract import READY, Call, Endpoint, Keys, Readiness, Ready
+from shared import bus, metrics, postgres
+from shared.contract import KEY_SIZE, READY, Call, Endpoint, Keys, Readiness, Ready
 from shared.settings import Settings
 from shared.sql import Arguments, Table, where
 
@@ -38,12 +38,15 @@ def select(entity: Entity, request: Call) -> tuple[str, Arguments]:
 @asynccontextmanager
 async def serving(entity: Entity, settings: Settings) -> AsyncIterator[None]:
     """A leg's service, from its connections to its last answer."""
+    found = metrics.ROWS.labels(entity.endpoint.service)
     async with postgres.pool(settings, entity.endpoint.service) as pool:
 
         async def keys(request: Call) -> Keys:
             statement, arguments = select(entity, request)
             [record] = await postgres.fetch(pool, statement, arguments, request.within)
-            return Keys(record[0] or b"")
+            packed = record[0] or b""
+            found.inc(len(packed) // KEY_SIZE)
+            return Keys(packed)
 
         async with served(settings, pool, entity.endpoint.service, {entity.endpoint: keys}):
             yield

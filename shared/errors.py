@@ -9,6 +9,7 @@
     │   ├── Busy             the service has as much work as it takes
     │   ├── Disconnected     NATS is out of reach
     │   ├── DatabaseDown     Postgres is out of reach, or not as expected
+    │   ├── OtherVersion     the two ends of the bus do not understand each other
     │   └── DeadlineSpent    the time the caller allowed is over
     └── Broken               500  a mistake of ours
 
@@ -70,6 +71,10 @@ class DatabaseDown(Unavailable):
     """Postgres cannot be reached, refuses us, or lacks what the statement needs."""
 
 
+class OtherVersion(Unavailable):
+    """The service and its caller are of versions that do not understand each other."""
+
+
 class DeadlineSpent(Unavailable):
     """The time allowed for the request is over."""
 
@@ -80,7 +85,17 @@ class Broken(FleetError):
 
 BY_NAME: dict[str, type[FleetError]] = {
     error.__name__: error
-    for error in (Malformed, Unacceptable, Absent, Busy, Disconnected, DatabaseDown, DeadlineSpent, Broken)
+    for error in (
+        Malformed,
+        Unacceptable,
+        Absent,
+        Busy,
+        Disconnected,
+        DatabaseDown,
+        OtherVersion,
+        DeadlineSpent,
+        Broken,
+    )
 }
 
 

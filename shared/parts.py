@@ -13,7 +13,7 @@ HEADER = "Classis-Parts"
 SUBJECT = "classis.v1.parts"
 SMALLEST = 1024  # bytes of a part: many small ones would cost more memory than they carry
 LARGEST = 1024**3  # bytes of one payload, and of all payloads that one process has on offer
-_FORM = re.compile(rf"(\d{{1,10}}) (\d{{1,10}}) ({re.escape(SUBJECT)}\.[A-Za-z0-9]+\.[0-9]+)", re.ASCII)
+_FORM = re.compile(rf"(\d{{1,10}}) (\d{{1,10}}) ({re.escape(SUBJECT)}\.[a-z_]+\.[A-Za-z0-9]+\.[0-9]+)", re.ASCII)
 
 
 class Offer(NamedTuple):
@@ -45,32 +45,34 @@ def read(header: str, largest: int) -> Offer:
 
 
 class Offers:
-    """The payloads of one process that wait to be fetched. Each is kept until its last part has gone."""
+    """The payloads of one process that wait to be fetched, `once` until their last part has gone."""
 
     def __init__(self, subject: str) -> None:
         self.subject = subject
         self._payloads: dict[str, tuple[bytes, int]] = {}
-        self._missing: dict[str, set[int]] = {}
+        self._missing: dict[str, set[int]] = {}  # of those that are fetched once
         self._bytes = 0
 
-    def add(self, token: str, payload: bytes, size: int) -> Offer:
+    def add(self, token: str, payload: bytes, size: int, *, once: bool = True) -> Offer:
         """Offers a payload in parts of `size` bytes. Raises Busy when too much is on offer already."""
         if self._bytes + len(payload) > LARGEST:
             raise Busy(f"{self._bytes} bytes are on offer already")
         offer = Offer(len(payload), size, f"{self.subject}.{token}")
         self._payloads[token] = payload, size
-        self._missing[token] = set(range(offer.number))
+        if once:
+            self._missing[token] = set(range(offer.number))
         self._bytes += len(payload)
         return offer
 
     def part(self, token: str, index: int) -> bytes | None:
         """One part, or None when it is not on offer any more."""
-        if token not in self._payloads or index not in self._missing[token]:
+        payload, size = self._payloads.get(token, (b"", 0))
+        if not 0 <= index * size < len(payload):
             return None
-        payload, size = self._payloads[token]
-        self._missing[token].discard(index)
-        if not self._missing[token]:
-            self.withdraw(token)
+        if missing := self._missing.get(token):
+            missing.discard(index)
+            if not missing:
+                self.withdraw(token)
         return payload[index * size : (index + 1) * size]
 
     def withdraw(self, token: str) -> None:

@@ -1,16 +1,19 @@
 """Postgres, read only: a bounded pool, and one way to fetch.
 
-Every connection is read only by default, has a statement time limit, and plans each statement for its real values:
-a generic plan for a list of ids is up to two hundred times slower.
+Every connection is read only by default and plans each statement for its real values: a generic plan for a list of ids
+is up to two hundred times slower. A statement is cancelled when its time is over; should that not reach the server, the
+server's own time limit, kept near what is left of the deadline, ends it.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from time import monotonic
+from typing import Any, cast
 
 import asyncpg
 
+from shared import metrics, tracing
 from shared.errors import DatabaseDown, DeadlineSpent, Unacceptable
 from shared.settings import Settings
 
@@ -19,6 +22,24 @@ Record = asyncpg.Record
 Connection = asyncpg.pool.PoolConnectionProxy
 CONNECTING = 2.0  # seconds a connection may take to be made
 CLOSING = 2.0  # seconds a connection gets to close before it is cut
+RELEASING = 0.5  # seconds the server gets to confirm that a statement is cancelled before its connection is cut
+SHORTEST = 0.1  # seconds; a server's time limit is not set lower
+
+
+class Session(asyncpg.Connection):
+    """A connection that knows how long the server lets its statements run."""
+
+    longest = 0.0  # seconds, that its time limit starts with
+    limit = 0.0
+
+    async def bound(self, within: float) -> None:
+        """Sets the server's time limit to at most twice `within`. While it is the right one, nothing is sent."""
+        wanted = self.longest
+        while wanted / 2 > max(within, SHORTEST):
+            wanted /= 2
+        if wanted != self.limit:
+            await self.execute(f"SET statement_timeout = {round(wanted * 1000)}")
+            self.limit = wanted
 
 
 @asynccontextmanager
@@ -27,8 +48,14 @@ async def pool(settings: Settings, service: str, *, plan_once: bool = False) -> 
 
     `plan_once` is for statements whose best plan is the same for all values, such as rows by their keys.
     """
+
+    async def begun(session: Any) -> None:
+        session.longest = session.limit = settings.deadline
+
     made = asyncpg.create_pool(
         settings.dsn(service),
+        connection_class=Session,
+        init=begun,
         min_size=0,
         max_size=settings.pool_size,
         timeout=CONNECTING,
@@ -40,11 +67,17 @@ async def pool(settings: Settings, service: str, *, plan_once: bool = False) -> 
             "statement_timeout": str(round(settings.deadline * 1000)),
             "plan_cache_mode": "force_generic_plan" if plan_once else "force_custom_plan",
             "client_connection_check_interval": "1s",
+            "tcp_keepalives_idle": "5",  # a client that vanished without a word leaves no session behind
+            "tcp_keepalives_interval": "2",
+            "tcp_keepalives_count": "3",
             "jit": "off",
             "parallel_setup_cost": "5000",  # to start workers takes some 10 ms, not the 3 that the default stands for
             "TimeZone": "UTC",
         },
     )
+    name = f"{service}-by-key" if plan_once else service
+    metrics.POOL.labels(name, "open").set_function(made.get_size)
+    metrics.POOL.labels(name, "idle").set_function(made.get_idle_size)
     try:
         yield await made
     finally:
@@ -55,7 +88,9 @@ async def pool(settings: Settings, service: str, *, plan_once: bool = False) -> 
 
 
 async def _as_it_was(_: asyncpg.Connection) -> None:
-    """Between two uses nothing is reset: no session state is ever changed. (asyncpg ends a transaction left open.)"""
+    """Between two uses nothing is reset: but for the time limit, which `Session` knows, no session state is changed.
+    (asyncpg ends a transaction left open.)
+    """
 
 
 async def fetch(pool: Pool, statement: str, arguments: Sequence[Any], within: float) -> list[Record]:
@@ -77,13 +112,30 @@ async def snapshot(pool: Pool, within: float) -> AsyncIterator[Connection]:
 @asynccontextmanager
 async def connection(pool: Pool, within: float) -> AsyncIterator[Connection]:
     """A connection for at most `within` seconds, the wait for it included. Raises what `fetch` raises."""
+    began, outcome = monotonic(), "Cancelled"
     try:
-        # The pool's own time-out bounds the release too, which waits for the server to confirm a cancelled statement.
-        async with asyncio.timeout(within), pool.acquire(timeout=within) as borrowed:
-            yield borrowed
+        with tracing.span("postgres", kind="client", **{"db.system.name": "postgresql"}):
+            async with asyncio.timeout(within), _borrowed(pool, within) as borrowed:
+                yield borrowed
+        outcome = "ok"
     except (TimeoutError, asyncpg.QueryCanceledError) as error:
+        outcome = "DeadlineSpent"
         raise DeadlineSpent(f"Postgres did not answer within {within:.1f} s") from error
     except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
+        outcome = "Unacceptable"
         raise Unacceptable(str(error)) from error
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        outcome = "DatabaseDown"
         raise DatabaseDown(f"{type(error).__name__}: {error}") from error
+    finally:
+        metrics.QUERIES.labels(outcome).observe(monotonic() - began)
+
+
+@asynccontextmanager
+async def _borrowed(pool: Pool, within: float) -> AsyncIterator[Connection]:
+    borrowed = await pool.acquire(timeout=within)
+    try:
+        await cast(Session, borrowed).bound(within)
+        yield borrowed
+    finally:
+        await pool.release(borrowed, timeout=RELEASING)

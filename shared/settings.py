@@ -1,15 +1,20 @@
 """What can be set: environment variables named `CLASSIS_…`, read once into one struct.
 
-Every setting has a default that suits one machine. `classis run --help` lists them from here.
+Every setting has a default that suits one machine. `classis run --help` lists them from here. No error and no `repr`
+shows a password, a token or what may hold one.
 """
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from msgspec import Meta, Struct, ValidationError, convert
 
 PREFIX = "CLASSIS_"
+SECRET = {"nats_password", "nats_token", "api_auth_string"}
+HOLDS_SECRET = {"nats_url"}  # and every database's
+_HOST = re.compile(r"([^@:\[\]\s]*|\[[0-9A-Fa-f:.%]+\])(:(?P<port>\d{1,5}))?", re.ASCII)
 Positive = Annotated[float, Meta(gt=0)]
 Size = Annotated[int, Meta(ge=1)]
 
@@ -62,20 +67,61 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def nats_servers(self) -> list[str]:
-        """The URLs of NATS. Raises SettingsError for what is none."""
-        urls = [url.strip() for url in self.nats_url.split(",")]
-        for url in urls:
-            try:
-                right = urlsplit(url).hostname and urlsplit(url).port != 0
-            except ValueError:
-                right = False
-            if not right:
-                raise SettingsError(f"{PREFIX}NATS_URL: {url!r} is no URL such as nats://127.0.0.1:4222")
-        return urls
+        """The addresses of NATS, without user and password. Raises SettingsError for what is none."""
+        return [server.url for server in self._servers()]
+
+    @property
+    def nats_login(self) -> "Login":
+        """Who we are to NATS by the settings and URLs; files come on top. Raises SettingsError for half an answer."""
+        named = {(server.user, server.password) for server in self._servers() if server.user}
+        if len(named) > 1:
+            raise SettingsError(f"{PREFIX}NATS_URL: names several users; name one in {PREFIX}NATS_USER instead")
+        user, password = named.pop() if named else (self.nats_user, self.nats_password)
+        if user and not password and not self.nats_user and not self.nats_password:
+            return Login(token=user)  # as every client of NATS reads nats://TOKEN@host
+        password = password or self.nats_password
+        if bool(user) != bool(password):
+            missing, given = ("PASSWORD", "USER") if user else ("USER", "PASSWORD")
+            raise SettingsError(f"{PREFIX}NATS_{missing}: is missing, but {PREFIX}NATS_{given} is given")
+        return Login(user, password, self.nats_token)
+
+    def _servers(self) -> "list[Server]":
+        servers = [_server(url.strip()) for url in self.nats_url.split(",")]
+        if None in servers:
+            text = (
+                f"{PREFIX}NATS_URL: takes URLs such as nats://127.0.0.1:4222 or tls://nats.example, with commas between"
+            )
+            raise SettingsError(f"{text}; in a user or password, write @ : / ? # % and commas as %40 …")
+        return [server for server in servers if server]
+
+    def __repr__(self) -> str:
+        """The settings that differ from the default, without secrets."""
+        told = {name: getattr(self, name) for name in self.__struct_fields__}
+        parts = [f"{name}={_shown(name, value)}" for name, value in told.items() if value != getattr(DEFAULT, name)]
+        return f"Settings({', '.join(parts)})"
+
+
+class Login(NamedTuple):
+    """A user and password, or a token, or neither."""
+
+    user: str = ""
+    password: str = ""
+    token: str = ""
+
+
+class Server(NamedTuple):
+    """One server of NATS, and the user its URL names."""
+
+    url: str
+    user: str
+    password: str
 
 
 class SettingsError(ValueError):
-    """A setting has a value it cannot have. The text names the variable and says what it takes."""
+    """A setting has a value it cannot have. The text names the variable and says what it takes, never a secret."""
+
+
+DEFAULT = Settings()
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -93,5 +139,63 @@ def read(environment: Mapping[str, str]) -> Settings:
     except ValidationError as error:
         problem, _, place = str(error).partition(" - at `$.")
         raise SettingsError(f"{PREFIX}{place.rstrip('`').upper()}: {problem}") from None
-    assert settings.nats_servers  # noqa: S101 — refuses a wrong one now rather than at the first attempt
+    for name, value in given.items():
+        if name.endswith("postgres_dsn") and not _names_a_database(value):
+            raise SettingsError(
+                f"{PREFIX}{name.upper()}: takes postgresql://user:password@host:5432/database?sslmode=…;"
+                " in a user or password, write @ : / ? # % and blanks as %40 …"
+            )
+    _check_nats(settings)
     return settings
+
+
+def _check_nats(settings: Settings) -> None:
+    """Refuses now what would be refused, or worse, be ignored, at the first attempt to connect."""
+    login = settings.nats_login
+    ways = {
+        "user and password": login.user,
+        "token": login.token,
+        f"{PREFIX}NATS_NKEY_SEED": settings.nats_nkey_seed,
+        f"{PREFIX}NATS_CREDENTIALS": settings.nats_credentials,
+    }
+    if len(chosen := [way for way, value in ways.items() if value]) > 1:
+        raise SettingsError(f"{PREFIX}NATS_URL and others: choose one way to log in; given are {', '.join(chosen)}")
+    if bool(settings.nats_tls_certificate) != bool(settings.nats_tls_key):
+        missing, given = ("KEY", "CERTIFICATE") if settings.nats_tls_certificate else ("CERTIFICATE", "KEY")
+        raise SettingsError(f"{PREFIX}NATS_TLS_{missing}: is missing, but {PREFIX}NATS_TLS_{given} is given")
+
+
+def _server(text: str) -> Server | None:
+    """What a URL of NATS names; None when it is no such URL."""
+    try:
+        url = urlsplit(text)
+        user, password = unquote(url.username or ""), unquote(url.password or "")
+        host = url.netloc.rpartition("@")[2]
+        right = url.scheme in {"nats", "tls"} and url.hostname and url.port != 0 and _HOST.fullmatch(host)
+    except ValueError:
+        return None
+    if not right or url.netloc.count("@") > 1 or url.path.strip("/") or url.query or url.fragment:
+        return None
+    return Server(f"{url.scheme}://{host}", user, password)
+
+
+def _names_a_database(dsn: str) -> bool:
+    """Whether asyncpg reads in a DSN what was meant; of some mistakes its errors show a part of the password."""
+    try:
+        url = urlsplit(dsn)
+        parse_qs(url.query, strict_parsing=bool(url.query))
+    except ValueError:
+        return False
+    hosts = url.netloc.partition("@")[2] if "@" in url.netloc else url.netloc
+    found = [_HOST.fullmatch(host) for host in hosts.split(",")]
+    right = url.scheme in {"postgresql", "postgres"} and all(one and int(one["port"] or 1) < 65536 for one in found)
+    return right and not url.fragment and "@" not in url.path and not re.search(r"\s", dsn)
+
+
+def _shown(name: str, value: object) -> str:
+    """A setting as it may be seen."""
+    if name in SECRET:
+        return "***"
+    if name in HOLDS_SECRET or name.endswith("_dsn"):
+        return repr(re.sub(r"(?<=//).*@|(?<=\?).*", "***", str(value), flags=re.DOTALL))
+    return repr(value)

@@ -8,10 +8,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import IO
 
 from shared.contract import SERVICES
 
@@ -21,11 +23,12 @@ READY_WITHIN = 30.0
 
 @dataclass
 class Fleet:
-    """A running fleet: its address, and the process behind each service."""
+    """A running fleet: its address, the process behind each service, and where that process tells its metrics."""
 
     url: str
     nats_url: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    monitors: dict[str, str] = field(default_factory=dict)
 
     def kill(self, service: str) -> None:
         """SIGKILLs a service and waits until it is gone."""
@@ -40,8 +43,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(dsn: str, nats_url: str, *, one_process: bool = False, **settings: str) -> Iterator[Fleet]:
-    """A ready fleet; asked to leave at the end, which every process must do by itself with exit code 0."""
+def running(
+    dsn: str,
+    nats_url: str,
+    *,
+    one_process: bool = False,
+    logs: Path | None = None,
+    extra: Mapping[str, str] = MappingProxyType({}),
+    **settings: str,
+) -> Iterator[Fleet]:
+    """A ready fleet; asked to leave at the end, which every process must do by itself with exit code 0.
+
+    `logs` is a folder for a log of each process; with it, each has a metrics port too. `extra` are variables of others.
+    """
     port = free_port()
     environment = {
         **os.environ,
@@ -49,21 +63,29 @@ def running(dsn: str, nats_url: str, *, one_process: bool = False, **settings: s
         "CLASSIS_NATS_URL": nats_url,
         "CLASSIS_HOST": "127.0.0.1",
         "CLASSIS_PORT": str(port),
+        **extra,
         **{f"CLASSIS_{name.upper()}": value for name, value in settings.items()},
     }
     fleet = Fleet(f"http://127.0.0.1:{port}", nats_url)
     with ExitStack() as stack:
         for names in [("all",)] if one_process else [(name,) for name in SERVICES]:
-            fleet.processes[names[0]] = stack.enter_context(process(names, environment))
+            own = dict(environment)
+            if logs:
+                own["CLASSIS_METRICS_PORT"] = str(free_port())
+                fleet.monitors[names[0]] = f"http://127.0.0.1:{own['CLASSIS_METRICS_PORT']}"
+            log = stack.enter_context((logs / f"{names[0]}.log").open("wb")) if logs else None
+            fleet.processes[names[0]] = stack.enter_context(process(names, own, log))
         wait_until_ready(fleet.url)
         yield fleet
 
 
 @contextmanager
-def process(names: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    names: Sequence[str], environment: dict[str, str], log: IO[bytes] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """One process that runs services, asked to leave at the end."""
     command = [sys.executable, "-m", "services", "run", *names]
-    with subprocess.Popen(command, env=environment, cwd=ROOT) as started:
+    with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=log) as started:
         try:
             yield started
         finally:

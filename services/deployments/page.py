@@ -10,8 +10,8 @@ from typing import Any
 
 from services.deployments import rows, statements
 from services.deployments.kept import Kept
-from shared import postgres
-from shared.contract import KEY_SIZE, DeploymentById, DeploymentByName, Page, Row, Selection
+from shared import metrics, postgres
+from shared.contract import KEY_SIZE, PAGE, DeploymentById, DeploymentByName, Page, Row, Selection
 from shared.postgres import Connection, Pool, Record
 from shared.selection import unpacked
 
@@ -73,6 +73,9 @@ async def _read(connection: Connection, kept: Kept, statement: str, arguments: S
     """Both steps. Raises _Changed when the second does not meet the versions of the first."""
     [(count, versions)] = await connection.fetch(statement, *arguments)
     known = {version: row for version in versions if (row := kept.get(version))}
+    metrics.ROWS.labels(PAGE.service).inc(len(versions))
+    metrics.ROW_CACHE.labels("hit").inc(len(known))
+    metrics.ROW_CACHE.labels("miss").inc(len(versions) - len(known))
     for missing in _slices([version for version in versions if version not in known]):
         ids = unpacked(b"".join(version[:KEY_SIZE] for version in missing))
         known |= _printed(await connection.fetch(statements.ROWS, ids), kept)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from services.gateway import fanout, http, subjects
+from services.gateway import door, fanout, subjects
 from services.gateway.fanout import Answering
 from services.gateway.sharing import Shared
 from shared import bus
@@ -17,7 +17,7 @@ async def running(settings: Settings) -> AsyncIterator[None]:
     """Listens at once; until NATS is there, every search is answered with 503."""
     async with bus.connect(settings, "gateway") as line:
         answer = _answering(line, settings)
-        async with subjects.serving(line, answer, settings), http.serving(line, answer, settings):
+        async with subjects.serving(line, answer, settings), door.serving(line, answer, settings):
             yield
 
 

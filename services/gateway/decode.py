@@ -51,10 +51,14 @@ def read_msgpack(kind: type[S], body: bytes) -> S | Unsettled[S]:
     if not body:
         return kind()
     try:
-        document = msgspec.msgpack.decode(body)
+        document = msgspec.msgpack.decode(body, ext_hook=_no_extension)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         raise Undecodable from None
     return Unsettled(kind, document)
+
+
+def _no_extension(code: int, _: memoryview) -> Any:
+    raise ValueError(f"no value of a search is an extension of type {code}")
 
 
 def settled(found: S | Unsettled[S], largest_limit: int) -> S:

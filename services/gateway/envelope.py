@@ -106,14 +106,19 @@ def _preflight_origin(origin: str, settings: Settings) -> dict[str, str]:
 
 
 def _origin(answer: Answer, request: web.BaseRequest, settings: Settings) -> dict[str, str]:
-    """The CORS headers of an ordinary answer. A script of another origin sees a validator only if it is told to."""
+    """The CORS headers of an ordinary answer. A script of another origin sees what it is told of, and no more."""
     origin = request.headers.get("origin")
     if origin is None or not _allows(settings, origin):
         return {}
-    exposed = {"access-control-expose-headers": "ETag"} if "etag" in answer.headers else {}
-    if not _listed(settings.cors_allowed_origins):
-        return {"access-control-allow-origin": "*", **exposed}
-    return {"access-control-allow-origin": origin, "vary": "Origin", **exposed}
+    named = _listed(settings.cors_allowed_origins)
+    headers = {"access-control-allow-origin": origin if named else "*"}
+    if named:
+        headers["vary"] = "Origin"
+    if "etag" in answer.headers:
+        headers["access-control-expose-headers"] = "ETag"
+    if "server-timing" in answer.headers:
+        headers["timing-allow-origin"] = headers["access-control-allow-origin"]
+    return headers
 
 
 def _allows(settings: Settings, origin: str) -> bool:

@@ -1,47 +1,41 @@
-"""The HTTP door: routes, the request's envelope, and the answer's, as Prefect's server has them.
-
-Routing is a table of our own, matched on the decoded path, because Prefect decodes `%2F` before it routes and answers
-every unknown path, method and trailing slash in its own way. So aiohttp's low-level server is enough.
-"""
+"""What is asked by HTTP: the routes, and the answer of each, as Prefect's server has them."""
 
 import asyncio
-import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 from typing import NamedTuple
-from urllib.parse import quote, unquote
 from uuid import UUID
 
 from aiohttp import web
 
 from services.gateway import decode, envelope, etag, problems
-from services.gateway.fanout import Answering, Deadline
+from services.gateway.fanout import Answering, Deadline, Found
+from services.gateway.places import Places
 from services.gateway.problems import Answer, Problem
 from shared.bus import Bus
 from shared.contract import BY_ID, BY_NAME, READY, DeploymentById, DeploymentByName, Readiness, Row
 from shared.filters import Count, Filter, Paginate
 from shared.settings import Settings
 
-log = logging.getLogger(__name__)
-
 API_VERSION = "0.8.4"  # of Prefect 3.8.8
 OLDEST_VERSION = (0, 8, 0)
 READY_WITHIN = 2.0
-KEEPALIVE = 5.0  # seconds, as Prefect's server
-LONGEST_LINE = 64 * 1024  # bytes of a request line or header, as uvicorn's parser
-URL_PUNCTUATION = ":/%#?=@[]!$&'()*+,;"
 _HEX = "[0-9a-fA-F]"
 _ID = rf"(?P<id>{_HEX}{{8}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{12}})"
 
 
-class Context(NamedTuple):
+@dataclass(slots=True)
+class Context:
     """What the answers need besides the request."""
 
     bus: Bus
     answering: Answering
     settings: Settings
+    places: Places
+    leaving: bool = False
 
 
 Path = Mapping[str, str]
@@ -49,6 +43,7 @@ Respond = Callable[[Context, web.BaseRequest, Path], Awaitable[Answer]]
 
 
 class Route(NamedTuple):
+    name: str  # what metrics call it
     path: re.Pattern[str]
     method: str
     respond: Respond
@@ -59,33 +54,35 @@ class Route(NamedTuple):
 
 async def search(kind: type[Count], context: Context, request: web.BaseRequest, _: Path) -> Answer:
     """One of the three searches. The order of the checks is Prefect's: syntax, version, values."""
-    deadline = Deadline(context.settings.deadline)
-    largest = context.settings.default_limit
-    body = await _body(request, deadline) if envelope.has_json(request) else b""
-    found = decode.read(kind, body, largest)
-    check_version(request)
-    answered = await context.answering(decode.settled(found, largest), deadline)
-    return Answer(answered.body, headers=_known_by(answered.etag))
+    started = perf_counter()
+    settings = context.settings
+    deadline = Deadline(settings.deadline)
+    async with context.places.body(request, min(settings.slow_client, settings.deadline)) as body:
+        with context.places.one():
+            sent = decode.read(kind, body if envelope.has_json(request) else b"", settings.default_limit)
+            check_version(request)
+            found = await context.answering(decode.settled(sent, settings.default_limit), deadline)
+    return Answer(found.body, headers={**_known_by(found.etag), **_timing(found, perf_counter() - started)})
 
 
-async def _body(request: web.BaseRequest, deadline: Deadline) -> bytes:
-    try:
-        async with asyncio.timeout(deadline.left):
-            return await request.read()
-    except TimeoutError:
-        raise Problem(408, "The body did not arrive in time", {"connection": "close"}) from None
+def _timing(found: Found, total: float) -> dict[str, str]:
+    """Where the time went, in milliseconds, for a browser's developer tools and for whoever wonders."""
+    spent = {**found.timings, "total": total}
+    return {"server-timing": ", ".join(f"{name};dur={round(1000 * seconds, 2)}" for name, seconds in spent.items())}
 
 
 async def by_id(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentById(id=UUID(path["id"].replace("-", "")))
-    return _row(await context.bus.call(BY_ID, asked, context.settings.deadline))
+    with context.places.one():
+        return _row(await context.bus.call(BY_ID, asked, context.settings.deadline))
 
 
 async def by_name(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentByName(flow=path["flow"], deployment=path["deployment"])
-    return _row(await context.bus.call(BY_NAME, asked, context.settings.deadline))
+    with context.places.one():
+        return _row(await context.bus.call(BY_NAME, asked, context.settings.deadline))
 
 
 def _row(found: Row) -> Answer:
@@ -104,15 +101,19 @@ async def health(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
 
 
 async def ready(context: Context, request: web.BaseRequest, _: Path) -> Answer:
-    """Whether a search could be answered: NATS, and each service with its database."""
+    """Whether to send searches here: NATS, and each service with its database, and no wish to leave."""
     check_version(request)
+    if context.leaving:
+        return _not_ready(["leaving"])
     calls = [context.bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in READY.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
     missing = [name for name, result in zip(READY, results, strict=True) if isinstance(result, BaseException)]
-    if missing:
-        message = f"Not ready: {', '.join(missing)}"
-        return Answer(problems.printed({"message": message}), 503, {"retry-after": problems.RETRY_AFTER})
-    return Answer(b'{"message":"OK"}')
+    return _not_ready(missing) if missing else Answer(b'{"message":"OK"}')
+
+
+def _not_ready(why: list[str]) -> Answer:
+    message = f"Not ready: {', '.join(why)}"
+    return Answer(problems.printed({"message": message}), 503, {"retry-after": problems.RETRY_AFTER})
 
 
 async def version(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
@@ -125,15 +126,15 @@ async def csrf_token(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
 
 
 ROUTES = [
-    Route(re.compile("/api/deployments/filter"), "POST", partial(search, Filter)),
-    Route(re.compile("/api/deployments/paginate"), "POST", partial(search, Paginate)),
-    Route(re.compile("/api/deployments/count"), "POST", partial(search, Count)),
-    Route(re.compile("/api/deployments/name/(?P<flow>[^/]+)/(?P<deployment>[^/]+)"), "GET", by_name),
-    Route(re.compile(f"/api/deployments/{_ID}"), "GET", by_id),
-    Route(re.compile("/api/health"), "GET", health),
-    Route(re.compile("/api/ready"), "GET", ready),
-    Route(re.compile("/api/version"), "GET", version),
-    Route(re.compile("/api/csrf-token"), "GET", csrf_token),
+    Route("filter", re.compile("/api/deployments/filter"), "POST", partial(search, Filter)),
+    Route("paginate", re.compile("/api/deployments/paginate"), "POST", partial(search, Paginate)),
+    Route("count", re.compile("/api/deployments/count"), "POST", partial(search, Count)),
+    Route("by_name", re.compile("/api/deployments/name/(?P<flow>[^/]+)/(?P<deployment>[^/]+)"), "GET", by_name),
+    Route("by_id", re.compile(f"/api/deployments/{_ID}"), "GET", by_id),
+    Route("health", re.compile("/api/health"), "GET", health),
+    Route("ready", re.compile("/api/ready"), "GET", ready),
+    Route("version", re.compile("/api/version"), "GET", version),
+    Route("csrf_token", re.compile("/api/csrf-token"), "GET", csrf_token),
 ]
 
 
@@ -152,78 +153,3 @@ def check_version(request: web.BaseRequest) -> None:
         oldest = ".".join(map(str, OLDEST_VERSION))
         said = f"The request specified API version {given} but this server requires version {oldest} or higher."
         raise Problem(400, said)
-
-
-# --- the door
-
-
-async def respond(context: Context, request: web.BaseRequest) -> web.Response:
-    """Every request comes through here, and every answer leaves through `envelope`."""
-    if preflight := envelope.preflight(request, context.settings):
-        return preflight
-    try:
-        await envelope.invite(request)
-        answer = await _routed(context, request)
-    except web.HTTPException as error:  # aiohttp's own: a body that is too large
-        answer = Answer(problems.printed({"detail": error.reason}), error.status)
-    except Exception as error:  # this is a door: every error gets its answer in problems
-        answer = problems.answer_to(error)
-        if answer.status == 500:
-            log.exception("%s failed", request.path)
-    return await envelope.response(answer, request, context.settings)
-
-
-async def _routed(context: Context, request: web.BaseRequest) -> Answer:
-    path = unquote(request.raw_path.partition("?")[0])
-    if "\n" in path:  # no route of Prefect's matches beyond a line's end
-        raise problems.not_found()
-    route, found = _find(path)
-    if route is None:
-        return _redirect(request, path)
-    if request.method != route.method:
-        raise Problem(405, "Method Not Allowed", {"allow": route.method})
-    return await route.respond(context, request, found)
-
-
-def _find(path: str) -> tuple[Route | None, Path]:
-    """The route of a path, and what the path names."""
-    for route in ROUTES:
-        if found := route.path.fullmatch(path):
-            return route, found.groupdict()
-    return None, {}
-
-
-def _redirect(request: web.BaseRequest, path: str) -> Answer:
-    """A trailing slash is sent to the path without it, method kept; anything else is not found."""
-    bare = path.rstrip("/")
-    if bare == path or _find(bare)[0] is None:
-        raise problems.not_found()
-    _, question, query = request.raw_path.partition("?")
-    location = quote(f"{request.scheme}://{request.host}{bare}{question}{query}", safe=URL_PUNCTUATION)
-    return Answer(b"", 307, {"location": location}, content_type="")
-
-
-@asynccontextmanager
-async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIterator[None]:
-    """Listens on the configured address until the block is left; then finishes what it accepted."""
-    context = Context(bus, answering, settings)
-
-    taken = partial(web.BaseRequest, loop=asyncio.get_running_loop(), client_max_size=settings.max_body)
-    server = web.Server(
-        partial(respond, context),
-        request_factory=taken,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE,
-        handler_cancellation=True,
-        auto_decompress=False,
-        max_line_size=LONGEST_LINE,
-        max_field_size=LONGEST_LINE,
-    )
-    runner = web.ServerRunner(server)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, settings.host, settings.port, shutdown_timeout=settings.deadline).start()
-        log.info("listening on http://%s:%d", *runner.addresses[0][:2])
-        yield
-    finally:
-        await runner.cleanup()

@@ -34,6 +34,10 @@ class Problem(Exception):
         self.answer = Answer(printed({"detail": detail}), status, headers or {})
 
 
+class Unauthorized(Exception):
+    """The client did not say what the setting asks for."""
+
+
 def not_found(what: str = "Not Found") -> Problem:
     return Problem(404, what)
 
@@ -49,6 +53,8 @@ def answer_to(error: Exception) -> Answer:  # noqa: PLR0911 — a table, one lin
             return Answer(printed({"detail": str(error)}), 422)
         case Undecodable():
             return Answer(printed({"detail": "There was an error parsing the body"}), 400)
+        case Unauthorized():
+            return Answer(printed({"exception_message": "Unauthorized"}), 401)
         case Unacceptable():
             return Answer(printed({"detail": error.public}), 422)
         case Unavailable():

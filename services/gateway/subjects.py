@@ -15,10 +15,23 @@ import msgspec
 from services.gateway import decode, problems
 from services.gateway.fanout import Answering, Deadline
 from services.gateway.problems import Answer
-from shared.bus import Answer as OnBus
-from shared.bus import Bus, Message
-from shared.contract import CONTENT_TYPE, COUNT, ERROR_CODE, ERROR_NAME, FILTER, MSGPACK, PAGINATE, WITHIN
+from shared import origin, tracing
+from shared.bus import Bus
+from shared.contract import (
+    CONTENT_TYPE,
+    COUNT,
+    ERROR_CODE,
+    ERROR_NAME,
+    FILTER,
+    MSGPACK,
+    PAGINATE,
+    REQUEST_ID,
+    TRACEPARENT,
+    WITHIN,
+)
 from shared.filters import Count
+from shared.line import Message
+from shared.serving import Answer as OnBus
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -30,7 +43,7 @@ async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIt
     async with AsyncExitStack() as stack:
         for endpoint in (FILTER, PAGINATE, COUNT):
             answer = searching(answering, endpoint.request, settings)
-            await stack.enter_async_context(bus.listen(endpoint.subject, endpoint.service, answer, settings.max_body))
+            await stack.enter_async_context(bus.listen(endpoint, answer, settings.max_body))
         yield
 
 
@@ -38,19 +51,24 @@ def searching(answering: Answering, kind: type[Count], settings: Settings) -> On
     async def answer(message: Message) -> Message:
         headers = {name.lower(): value for name, value in message.headers.items()}
         packed = headers.get(CONTENT_TYPE.lower(), "").partition(";")[0].strip().lower() == MSGPACK
-        try:
-            largest, payload = settings.default_limit, message.payload
-            if len(payload) > settings.max_body:
-                raise problems.Problem(413, "Request Entity Too Large")
-            found = decode.read_msgpack(kind, payload) if packed else decode.read(kind, payload, largest)
-            search = decode.settled(found, largest)
-            deadline = Deadline(min(settings.deadline, _within(headers.get(WITHIN.lower(), "inf"))))
-            return _reply(Answer((await answering(search, deadline)).body), packed)
-        except Exception as error:  # this is a door: every error gets its answer in problems
-            refusal = problems.answer_to(error)
-            if refusal.status == 500:
-                log.exception("a search on the bus failed")
-            return _reply(refusal, packed)
+        origin.request_id.set(origin.named(headers.get(REQUEST_ID.lower())))
+        with tracing.span(f"search {kind.__name__}", parent=headers.get(TRACEPARENT, ""), kind="server"):
+            try:
+                return await found(message.payload, packed, headers.get(WITHIN.lower(), "inf"))
+            except Exception as error:  # this is a door: every error gets its answer in problems
+                refusal = problems.answer_to(error)
+                if refusal.status == 500:
+                    log.exception("a search on the bus failed")
+                return _reply(refusal, packed)
+
+    async def found(payload: bytes, packed: bool, within: str) -> Message:
+        largest = settings.default_limit
+        if len(payload) > settings.max_body:
+            raise problems.Problem(413, "Request Entity Too Large")
+        read = decode.read_msgpack(kind, payload) if packed else decode.read(kind, payload, largest)
+        search = decode.settled(read, largest)
+        deadline = Deadline(min(settings.deadline, _within(within)))
+        return _reply(Answer((await answering(search, deadline)).body), packed)
 
     return answer
 

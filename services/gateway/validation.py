@@ -9,6 +9,7 @@ import math
 import re
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from typing import Any, Literal, TypeVar
@@ -22,6 +23,7 @@ Loc = tuple[str | int, ...]
 Detail = dict[str, Any]
 
 LARGEST_OFFSET = 2**63 - 1  # Postgres counts rows in 64 bits
+MOST_ERRORS = 1000  # in one list; each is many times longer than the value it is about
 _ORDER = ("limit", "offset", "page", *Count.__struct_fields__, "sort")  # the order of Prefect's error lists
 _AT_LEAST = {"offset": 0, "page": 1}
 _INTEGER = re.compile(r"([+-]?\d+(?:_\d+)*)(?:\.0+)?", re.ASCII)
@@ -58,12 +60,18 @@ class Undecodable(Exception):
     """The body is no text, or nested too deeply to read."""
 
 
+class Enough(Exception):
+    """As many errors are found as are listed."""
+
+
 class Errors(list[Detail]):
     """The errors found so far."""
 
     def add(self, kind: str, loc: Loc, message: str, value: Any, ctx: Mapping[str, Any] | None = None) -> None:
         detail = {"type": kind, "loc": list(loc), "msg": message, "input": value}
         self.append({**detail, "ctx": ctx} if ctx is not None else detail)
+        if len(self) == MOST_ERRORS:
+            raise Enough
 
 
 def search(kind: type[S], document: Any, largest_limit: int) -> S:
@@ -73,13 +81,21 @@ def search(kind: type[S], document: Any, largest_limit: int) -> S:
     """
     if document is None:
         return kind()
-    names = [name for name in _ORDER if name in kind.__struct_fields__]
     errors = Errors()
+    given: dict[str, Any] = {}
+    with suppress(Enough):
+        _check_all(kind, document, largest_limit, given, errors)
+    if errors:
+        raise Invalid(errors, document)
+    return kind(**given)
+
+
+def _check_all(kind: type[Count], document: Any, largest_limit: int, given: dict[str, Any], errors: Errors) -> None:
+    names = [name for name in _ORDER if name in kind.__struct_fields__]
     if not isinstance(document, dict):
         for name in names:
             errors.add("missing", ("body", name), "Field required", None)
-        raise Invalid(errors, document)
-    given: dict[str, Any] = {}
+        return
     for name in names:
         if document.get(name) is not None:
             given[name] = _check(_hints(kind)[name], document[name], ("body", name), errors)
@@ -89,9 +105,6 @@ def search(kind: type[S], document: Any, largest_limit: int) -> S:
             _check_least(name, given.get(name), document.get(name), errors)
     if not errors:
         _check_offset(given, document, largest_limit, errors)
-    if errors:
-        raise Invalid(errors, document)
-    return kind(**given)
 
 
 def in_range(found: Count, largest_limit: int) -> bool:

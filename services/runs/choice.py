@@ -19,8 +19,8 @@ import msgspec
 from msgspec.structs import replace
 
 from services.runs.select import Question, Strategy, question
-from shared import postgres
-from shared.contract import Owners, RunLeg
+from shared import metrics, postgres
+from shared.contract import KEY_SIZE, RUNS, Owners, RunLeg
 from shared.postgres import Pool, Record
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ class Choice:
         """The page's ids and the count. Raises what `postgres.fetch` raises."""
         asked, known = question(leg), self._recall(_key(leg))
         strategy, (count, ids) = await self._race(asked, known)
+        metrics.STRATEGIES.labels(strategy).inc()
+        metrics.ROWS.labels(RUNS.service).inc(len(ids or b"") // KEY_SIZE)
         return Owners(ids or b"", count or 0, strategy)
 
     async def _race(self, asked: Question, known: Known) -> Outcome:

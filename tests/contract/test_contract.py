@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from services import subjects
-from shared import bus
+from shared import calling
 from shared.contract import ENDPOINTS, Call, Endpoint
 from shared.filters import Count, Group
 from tests import declared
@@ -52,7 +52,7 @@ def test_a_reply_may_grow() -> None:
 @pytest.mark.parametrize("body", [pytest.param(body, id=path) for path, body in declared.searches()])
 def test_a_filter_survives_the_bus(body: dict[str, Any]) -> None:
     search = msgspec.json.decode(json.dumps(body), type=Count)
-    assert msgspec.msgpack.decode(bus.encode(search), type=Count) == search
+    assert msgspec.msgpack.decode(calling.encode(search), type=Count) == search
 
 
 def test_null_and_missing_differ_where_they_must() -> None:
@@ -60,7 +60,7 @@ def test_null_and_missing_differ_where_they_must() -> None:
     null = msgspec.json.decode(b'{"task_runs":{"flow_run_id":{"is_null_":null}}}', type=Count)
     missing = msgspec.json.decode(b'{"task_runs":{"flow_run_id":{}}}', type=Count)
     assert null != missing
-    assert msgspec.msgpack.decode(bus.encode(null), type=Count) == null
+    assert msgspec.msgpack.decode(calling.encode(null), type=Count) == null
 
 
 def test_every_filter_is_a_frozen_group_that_refuses_unknown_keys() -> None:

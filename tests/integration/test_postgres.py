@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -45,6 +46,27 @@ async def test_a_statement_ends_with_its_time_on_the_server_too(pool: postgres.P
 async def _still_running(pool: postgres.Pool) -> bool:
     query = "SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)' AND state = 'active'"
     return bool(await postgres.fetch(pool, query, (), 3))
+
+
+async def test_the_servers_time_limit_follows_what_is_left(pool: postgres.Pool) -> None:
+    """It never ends a statement early, and at most twice as late."""
+    for within in (3, 2.9, 1.4, 0.2, 0.01, 2):
+        [[shown]] = await postgres.fetch(
+            pool, "SELECT setting::int / 1000.0 FROM pg_settings WHERE name = 'statement_timeout'", (), max(within, 0.2)
+        )
+        assert max(within, 0.2) <= shown <= 2 * max(within, 0.2)
+
+
+async def test_nothing_is_sent_while_the_limit_is_right(pool: postgres.Pool) -> None:
+    async with postgres.connection(pool, 3) as borrowed:
+        session: Any = borrowed
+        queries: list[str] = []
+        with borrowed.query_logger(lambda record: queries.append(record.query)):
+            await session.bound(2.9)
+            await session.bound(1.4)
+            await session.bound(1.3)
+            await session.bound(3)
+    assert queries == ["SET statement_timeout = 1500", "SET statement_timeout = 3000"]
 
 
 async def test_waiting_for_a_connection_counts(pool: postgres.Pool) -> None:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from services.gateway.fanout import envelope, question
 from services.gateway.plan import plan
-from shared import bus
+from shared import calling
 from shared.contract import FLOWS, WORK_POOLS, Page, RunLeg, Selection
 from shared.filters import (
     Count,
@@ -79,7 +79,7 @@ def test_a_number_without_effect_is_not_sent() -> None:
     assert question(search)
     selection = plan(search, 200).selection
     assert selection.deployments == DeploymentFilter()
-    bus.encode(selection)
+    calling.encode(selection)
 
 
 @pytest.mark.parametrize(("count", "size", "pages"), [(0, 10, 0), (1, 10, 1), (10, 10, 1), (11, 10, 2), (5, 0, 0)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.settings import Settings, SettingsError, read
+from shared.settings import Login, Settings, SettingsError, read
 
 
 def test_defaults() -> None:
@@ -28,3 +28,73 @@ def test_a_service_may_have_its_own_database() -> None:
 def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^CLASSIS_{name}: "):
         read({f"CLASSIS_{name}": value})
+
+
+def test_a_database_may_be_named_in_every_way_that_asyncpg_knows() -> None:
+    for dsn in (
+        "postgresql:///prefect?host=/run/postgresql",
+        "postgres://me:p%40ss@first:5432,second:5433/prefect?target_session_attrs=read-only",
+        "postgresql://me@[::1]:5432/prefect?sslmode=verify-full&sslrootcert=/etc/ca.crt",
+    ):
+        assert read({"CLASSIS_POSTGRES_DSN": dsn}).postgres_dsn == dsn
+
+
+@pytest.mark.parametrize(
+    ("environment", "servers", "login"),
+    [
+        ({}, ["nats://127.0.0.1:4222"], Login()),
+        (
+            {"URL": "nats://me:p%40ss@one,tls://me:p%40ss@two:4333"},
+            ["nats://one", "tls://two:4333"],
+            Login("me", "p@ss"),
+        ),
+        ({"URL": "nats://one, nats://[::1]:4"}, ["nats://one", "nats://[::1]:4"], Login()),
+        ({"URL": "nats://t0ken@one"}, ["nats://one"], Login(token="t0ken")),
+        ({"URL": "nats://me@one", "PASSWORD": "p@ss"}, ["nats://one"], Login("me", "p@ss")),
+        ({"USER": "me", "PASSWORD": "p@ss"}, ["nats://127.0.0.1:4222"], Login("me", "p@ss")),
+        ({"TOKEN": "t0ken"}, ["nats://127.0.0.1:4222"], Login(token="t0ken")),
+    ],
+)
+def test_who_we_are_to_nats(environment: dict[str, str], servers: list[str], login: Login) -> None:
+    settings = read({f"CLASSIS_NATS_{name}": value for name, value in environment.items()})
+    assert (settings.nats_servers, settings.nats_login) == (servers, login)
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"URL": "127.0.0.1:4222"}, "URL"),
+        ({"URL": "http://127.0.0.1:4222"}, "URL"),
+        ({"URL": "nats://127.0.0.1:0"}, "URL"),
+        ({"URL": "nats://a:5ecret@one,nats://b:5ecret@two"}, "URL"),
+        ({"URL": "nats://a:5ecret/x@one"}, "URL"),
+        ({"USER": "me"}, "PASSWORD"),
+        ({"PASSWORD": "5ecret"}, "USER"),
+        ({"USER": "me", "PASSWORD": "5ecret", "TOKEN": "5ecret"}, "URL"),
+        ({"TOKEN": "5ecret", "CREDENTIALS": "/file"}, "URL"),
+        ({"NKEY_SEED": "/file", "CREDENTIALS": "/file"}, "URL"),
+        ({"TLS_CERTIFICATE": "/file"}, "TLS_KEY"),
+        ({"TLS_KEY": "/file"}, "TLS_CERTIFICATE"),
+    ],
+)
+def test_half_an_identity_or_two_are_refused_without_showing_them(environment: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=f"^CLASSIS_NATS_{named}") as raised:
+        read({f"CLASSIS_NATS_{name}": value for name, value in environment.items()})
+    assert "5ecret" not in str(raised.value)
+
+
+def test_no_secret_is_shown() -> None:
+    settings = Settings(
+        postgres_dsn="postgresql://me:5ecret@host/prefect?sslmode=require&password=5ecret",
+        runs_postgres_dsn="postgresql://me:5ecret@host",
+        nats_url="nats://me:5ecret@one,nats://me:5ecret@two",
+        nats_password="5ecret",
+        nats_token="5ecret",
+        api_auth_string="me:5ecret",
+        port=4300,
+    )
+    for shown in (repr(settings), str(settings), f"{settings}", repr([settings])):
+        assert "5ecret" not in shown
+        assert "host/prefect" in shown
+        assert "port=4300" in shown
+    assert repr(Settings()) == "Settings()"

@@ -1,0 +1,247 @@
+"""The asking side of the bus: one call, answered by whichever replica can, within its deadline.
+
+Searches only read, so a call may be sent again. A replica that refuses names itself, and another one is asked. One that
+says nothing for a while is not trusted to be at work: all replicas are asked who holds the call. If nobody does (it was
+killed, hangs, or its reply was lost), the call goes to one that replied. So slow work is never done twice, and what
+hangs costs half a second.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from functools import cache
+from time import monotonic
+from typing import Any, TypeVar
+
+import msgspec
+from nats.aio.msg import Msg
+
+from shared import contract, errors, metrics, origin, parts, tracing
+from shared.contract import ERROR_NAME, REPLICA, Call, Endpoint, Peer
+from shared.line import Inbox, Line, Message, raise_for
+
+log = logging.getLogger(__name__)
+
+Q = TypeVar("Q", bound=Call)
+R = TypeVar("R")
+
+PATIENCE = 0.25  # seconds of silence until all replicas are asked who holds the call
+AGAIN = 1.0  # seconds until they are asked again, while one does
+UNHEARD = 3  # roll calls to which none replies until the service is given up
+ROLL_CALL = 0.2  # seconds they get to reply
+DETOUR = 5.0  # seconds in which calls go straight to the replicas that replied, past one that did not
+ATTEMPTS = 4  # times one call is sent, at most
+BACK_WITHIN = 1.0  # seconds a lost connection gets to come back before calls fail
+SETTLING = 1.0  # seconds after a connection is back in which an absent service may be on its way back too
+PAUSE = 0.05  # seconds between two attempts then
+ELSEWHERE = {"Busy", "DatabaseDown", "Malformed"}  # refusals that another replica may not share
+
+encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
+_timed = cache(metrics.CALLS.labels)  # prometheus_client takes longer to find it
+_peer = msgspec.msgpack.Decoder(Peer).decode
+
+
+class Budget:
+    """Keeps repeated calls a small part of all, so that trouble does not multiply the load."""
+
+    RESERVE = 100.0
+    SHARE = 0.1  # of the calls
+
+    def __init__(self) -> None:
+        self._left = self.RESERVE
+
+    def earn(self) -> None:
+        self._left = min(self.RESERVE, self._left + self.SHARE)
+
+    def spend(self) -> bool:
+        """Whether one more is allowed."""
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class _Refusal(Exception):
+    """A reply that says no, of a replica that is not alone in its service."""
+
+    def __init__(self, reply: Message) -> None:
+        self.reply = reply
+
+
+class _Silence(Exception):
+    """Nobody holds the call. `peers` are the replicas that said so; none when all of them are silent."""
+
+    def __init__(self, peers: list[Peer]) -> None:
+        self.peers = peers
+
+
+class Caller:
+    """Asks services over one line."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._budget = Budget()
+        self._detours: dict[str, tuple[list[str], float]] = {}  # by service: the replicas to ask, and until when
+
+    async def call(self, endpoint: Endpoint[Q, R], request: Q, within: float) -> R:
+        """Asks a service. `within` is what is left of the deadline, in seconds, and is told to the service.
+
+        Raises what the service raised, and what `ask` raises.
+        """
+        with tracing.span(f"call {endpoint.subject}", kind="client", **traced(endpoint.subject)):
+            request = msgspec.structs.replace(
+                request, within=within, request_id=origin.request_id.get(), traceparent=tracing.traceparent()
+            )
+            try:
+                reply = await self.ask(endpoint, Message(encode(request)), within)
+                raise_for(reply.headers)
+                return msgspec.msgpack.decode(reply.payload, type=endpoint.reply)  # type: ignore[no-any-return]
+            except (errors.Malformed, msgspec.DecodeError) as error:
+                raise errors.OtherVersion(f"{endpoint.subject}: {error}") from error
+
+    async def ask(self, endpoint: Endpoint[Any, Any], message: Message, within: float) -> Message:
+        """Sends one message and gives the reply to it, be it an error.
+
+        Raises Absent when none listens, Disconnected, DeadlineSpent, or Busy when too much is on its way already.
+        """
+        began, outcome = monotonic(), "Cancelled"
+        try:
+            async with asyncio.timeout(within):
+                with self._line.offered(message, within) as sent:
+                    reply = await self._answered(endpoint, sent)
+            outcome = _outcome(reply)
+        except TimeoutError:
+            outcome = "DeadlineSpent"
+            raise errors.DeadlineSpent(f"{endpoint.subject} did not answer within {within:.1f} s") from None
+        except errors.FleetError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            _timed(endpoint.subject, outcome).observe(monotonic() - began)
+        return reply
+
+    async def _answered(self, endpoint: Endpoint[Any, Any], message: Message) -> Message:
+        """The whole reply of whichever replica answers."""
+        self._budget.earn()
+        subject, attempts = self._detour(endpoint), 1
+        with self._line.inbox() as inbox:
+            try:
+                while True:
+                    try:
+                        await self._line.send(subject, message, inbox)
+                        return await self._heard(endpoint, inbox)
+                    except (_Refusal, _Silence, errors.Unavailable) as trouble:
+                        subject = await self._next(endpoint, subject, trouble, attempts)
+                        attempts += 1
+            except _Refusal as refusal:
+                return refusal.reply
+            except _Silence:
+                raise errors.DeadlineSpent(f"no replica of {endpoint.service} answers") from None
+            finally:
+                if inbox.unanswered:
+                    await self._line.tell(contract.released(endpoint.service), inbox.address.encode())
+
+    async def _heard(self, endpoint: Endpoint[Any, Any], inbox: Inbox) -> Message:
+        """The next reply. Raises _Refusal, _Silence, Absent or Disconnected."""
+        patience, unheard = PATIENCE, 0
+        while (reply := await inbox.next(patience)) is None:
+            address = inbox.address.encode()
+            peers = await self._roll_call(endpoint.service, address, lambda peer: peer.holds)
+            unheard = 0 if peers else unheard + 1
+            if inbox.empty and (unheard == UNHEARD or (peers and not any(peer.holds for peer in peers))):
+                raise _Silence(peers)
+            patience = AGAIN
+        if reply.headers and reply.headers.get(ERROR_NAME) in ELSEWHERE:
+            raise _Refusal(Message(reply.data, reply.headers))
+        return await self._line.whole(reply, parts.LARGEST)
+
+    async def _next(self, endpoint: Endpoint[Any, Any], subject: str, trouble: Exception, attempts: int) -> str:
+        """The subject to send to once more. Raises the trouble when there is none."""
+        service, line = endpoint.service, self._line
+        if attempts >= ATTEMPTS and not isinstance(trouble, errors.Absent):
+            raise trouble
+        if isinstance(trouble, _Refusal):
+            return await self._elsewhere(endpoint, trouble)
+        if isinstance(trouble, _Silence):
+            return self._around(endpoint, trouble)
+        if isinstance(trouble, errors.Absent):
+            if subject == endpoint.subject:
+                if monotonic() > line.back_since + SETTLING:
+                    raise trouble
+                await asyncio.sleep(PAUSE)
+            self._detours.pop(service, None)  # a replica that was asked directly has left
+        elif not line.connected:
+            await self._back(trouble)
+        metrics.RETRIED.labels(service, type(trouble).__name__).inc()
+        return endpoint.subject
+
+    async def _back(self, trouble: Exception) -> None:
+        """Waits for the connection. Raises the trouble when it has been gone for too long."""
+        try:
+            await self._line.up(max(0.0, self._line.down_since + BACK_WITHIN - monotonic()))
+        except errors.DeadlineSpent:
+            raise trouble from None
+
+    async def _elsewhere(self, endpoint: Endpoint[Any, Any], refusal: _Refusal) -> str:
+        """Another replica than the one that refused. Raises the refusal when there is none."""
+        headers = refusal.reply.headers
+        if not self._budget.spend():
+            raise refusal
+        try:
+            others = await self._roll_call(endpoint.service, b"", lambda peer: peer.id != headers.get(REPLICA))
+        except errors.FleetError:
+            raise refusal from None
+        if not others or others[-1].id == headers.get(REPLICA):
+            raise refusal
+        metrics.RETRIED.labels(endpoint.service, headers[ERROR_NAME]).inc()
+        return contract.direct(endpoint.subject, others[-1].id)
+
+    def _around(self, endpoint: Endpoint[Any, Any], silence: _Silence) -> str:
+        """One of the replicas that replied. Raises the silence when none has, or too many calls were sent again."""
+        if not silence.peers or not self._budget.spend():
+            raise silence
+        metrics.HEDGED.labels(endpoint.service).inc()
+        log.info("nobody works on a call of %s: it is sent again", endpoint.subject)
+        self._detours[endpoint.service] = [peer.id for peer in silence.peers], monotonic() + DETOUR
+        return self._detour(endpoint)
+
+    def _detour(self, endpoint: Endpoint[Any, Any]) -> str:
+        """Where to send: to the queue group, or past a replica that has lately fallen silent."""
+        replicas, until = self._detours.get(endpoint.service, ([], 0.0))
+        if not replicas:
+            return endpoint.subject
+        if monotonic() > until:
+            del self._detours[endpoint.service]
+            return endpoint.subject
+        return contract.direct(endpoint.subject, random.choice(replicas))  # noqa: S311 — spreads the load
+
+    async def _roll_call(self, service: str, address: bytes, enough: Callable[[Peer], bool]) -> list[Peer]:
+        """The replicas that reply, until one is enough. Raises Absent or Disconnected."""
+        found: list[Peer] = []
+        until = monotonic() + ROLL_CALL
+        with self._line.inbox() as inbox:
+            await self._line.send(contract.peers(service), Message(address), inbox)
+            while (left := until - monotonic()) > 0 and (reply := await inbox.next(left)):
+                found.append(_read(reply))
+                if enough(found[-1]):
+                    break
+        return found
+
+
+def _outcome(reply: Message) -> str:
+    """How metrics call a reply: ok, or an error's name; one that others made up is none of theirs."""
+    name = reply.headers.get(ERROR_NAME) if reply.headers else None
+    return "ok" if name is None else name if name in errors.BY_NAME else "Refused"
+
+
+def traced(subject: str) -> dict[str, str]:
+    """What spans on the bus tell, in OpenTelemetry's names."""
+    return {"messaging.system": "nats", "messaging.destination.name": subject}
+
+
+def _read(reply: Msg) -> Peer:
+    try:
+        return _peer(reply.data)
+    except msgspec.DecodeError as error:
+        raise errors.OtherVersion(str(error)) from error

@@ -1,0 +1,295 @@
+"""One connection to NATS: messages out, replies in, and payloads larger than a message, which go in parts.
+
+Replies arrive at one subscription of our own, told apart by the last token of their subject, so that a lost connection
+is known at once to everybody who waits for one.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from shared import contract, errors, metrics, parts
+from shared.natsclient import SteadyClient
+from shared.parts import Offers
+
+log = logging.getLogger(__name__)
+
+Headers = Mapping[str, str]
+
+HEADROOM = 1024  # bytes of a message left for the protocol and headers
+PARTS_AT_ONCE = 4  # of one payload
+PARTS_ON_THE_WAY = 16  # of all: what arrives faster than we read makes the server cut the connection
+TROUBLE = (NatsError, OSError, TimeoutError)  # what nats-py raises when the connection goes while it is in use
+OFFER_KEPT = 30.0  # seconds an offered payload waits to be fetched
+PART_WITHIN = 3.0  # seconds one part may take
+LEAVING = 2.0  # seconds NATS gets to confirm that we leave
+TOLD_BELOW = 1024 * 1024  # bytes unsent; with more, nats-py makes who publishes wait
+UNLIMITED = -1
+
+
+@dataclass(frozen=True)
+class Message:
+    """What crosses the bus: the payload, and headers only where something is out of the ordinary."""
+
+    payload: bytes = b""
+    headers: Headers = field(default_factory=dict)
+
+
+class Inbox:
+    """Where the replies to one call arrive. Made by `Line.inbox`."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.unanswered = 0  # messages sent with this address, less the replies to them
+        self._arrived: deque[Msg | errors.Disconnected] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def empty(self) -> bool:
+        return not self._arrived
+
+    def put(self, item: Msg | errors.Disconnected) -> None:
+        self._arrived.append(item)
+        self._wake()
+
+    async def next(self, within: float) -> Msg | None:
+        """The next reply, or None when there is none in that time. Raises Disconnected, Absent."""
+        if not self._arrived:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(within, self._wake)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+        if not self._arrived:
+            return None
+        item = self._arrived.popleft()
+        if isinstance(item, errors.Disconnected):
+            raise item
+        self.unanswered -= 1
+        if item.headers and item.headers.get("Status") == "503":
+            raise errors.Absent("nobody listens")
+        return item
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Line:
+    """The connection, and what both the asking and the answering side need of it."""
+
+    def __init__(self, client: SteadyClient, service: str) -> None:
+        self.client = client
+        self.service = service
+        self.id = secrets.token_hex(8)  # of this replica
+        self.offers = Offers(f"{parts.SUBJECT}.{service}.{self.id}")
+        self.down_since = -inf  # by the monotonic clock: when the connection was last lost,
+        self.back_since = -inf  # and when it was last back
+        self._ids = itertools.count()
+        self._replies = f"_INBOX_{service}.{self.id}"
+        self._inboxes: dict[str, Inbox] = {}
+        self._up = asyncio.Event()
+        self._told: set[str] = set()
+        self._on_the_way = asyncio.Semaphore(PARTS_ON_THE_WAY)
+        self._began = False
+        self._leaving = False
+
+    @property
+    def connected(self) -> bool:
+        return self._up.is_set() and bool(self.client.is_connected)
+
+    async def up(self, within: float | None = None) -> None:
+        """Waits until there is a connection. Raises DeadlineSpent."""
+        try:
+            await asyncio.wait_for(self._up.wait(), within)
+        except TimeoutError:
+            raise errors.DeadlineSpent(f"NATS did not answer within {within} s") from None
+
+    async def start(self, subscribe: Callable[[], Awaitable[None]], **options: Any) -> None:
+        """Connects, for as long as it takes; it is up once `subscribe` has subscribed what this process answers."""
+        self._began = True
+        await self.client.connect(
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_reconnect,
+            error_cb=self._on_error,
+            **options,
+        )
+        await self.client.subscribe(
+            f"{self._replies}.*", cb=self._on_reply, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
+        )
+        await self.client.subscribe(f"{self.offers.subject}.*", cb=self._on_fetch)
+        await subscribe()
+        self._up.set()
+        log.info("connected to NATS")
+
+    async def leave(self) -> None:
+        """Sends what is still to be sent, and closes."""
+        if not self._began:
+            return
+        if self.client.is_connected:
+            with contextlib.suppress(*TROUBLE):
+                async with asyncio.timeout(LEAVING):
+                    await self.client.flush()
+        self._leaving = True
+        if not self.client.is_connected:
+            self.client.abort()
+        with contextlib.suppress(*TROUBLE):
+            async with asyncio.timeout(LEAVING):
+                await self.client.close()
+
+    async def _on_disconnect(self) -> None:
+        if not self._leaving:
+            log.warning("lost the connection to NATS")
+        if self._up.is_set():
+            self.down_since = monotonic()
+        self._up.clear()
+        for inbox in self._inboxes.values():
+            inbox.put(errors.Disconnected("lost the connection to NATS"))
+
+    async def _on_reconnect(self) -> None:
+        log.info("connected to NATS again")
+        metrics.RECONNECTS.inc()
+        self._told.clear()
+        self.back_since = monotonic()
+        self._up.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        """Tells each kind of trouble once until it is over; nats-py tells it at every attempt to connect."""
+        metrics.BUS_TROUBLE.labels(type(error).__name__).inc()
+        if repr(error) not in self._told:
+            log.warning("NATS: %r", error)
+        self._told.add(repr(error))
+
+    # --- messages
+
+    @contextlib.contextmanager
+    def inbox(self) -> Iterator[Inbox]:
+        """An address for replies, for as long as the block lasts."""
+        token = str(next(self._ids))
+        made = self._inboxes[token] = Inbox(f"{self._replies}.{token}")
+        try:
+            yield made
+        finally:
+            del self._inboxes[token]
+
+    async def send(self, subject: str, message: Message, inbox: Inbox) -> None:
+        """Asks for a reply at an inbox. Raises Disconnected."""
+        if not self.connected:
+            raise errors.Disconnected("no connection to NATS")
+        try:
+            await self.publish(subject, message, inbox.address)
+        except (NatsError, OSError) as error:
+            raise errors.Disconnected(f"NATS: {error}") from error
+        inbox.unanswered += 1
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError  # nats-py swallows it while it waits for room to write
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Publishes, if that can be done without waiting; nobody relies on it."""
+        if self.connected and self.client.pending_data_size < TOLD_BELOW:
+            with contextlib.suppress(*TROUBLE):
+                await self.publish(subject, Message(payload))
+
+    async def publish(self, subject: str, message: Message, reply: str = "") -> None:
+        await self.client.publish(subject, message.payload, reply, headers=dict(message.headers) or None)
+
+    async def reply(self, msg: Msg, message: Message) -> None:
+        """Replies to a message, unless it was published and not asked."""
+        if not msg.reply:
+            return
+        try:
+            await self.publish(msg.reply, message)
+        except TROUBLE as error:
+            log.warning("a reply on %s was lost: %r", msg.subject, error)
+
+    async def _on_reply(self, msg: Msg) -> None:
+        if inbox := self._inboxes.get(msg.subject.rpartition(".")[2]):
+            inbox.put(msg)
+
+    # --- payloads larger than a message
+
+    @contextlib.contextmanager
+    def offered(self, message: Message, within: float) -> Iterator[Message]:
+        """A message that fits; what it offers can be fetched, and again by another replica, until the block is left."""
+        sent = self.offer(message, {contract.WITHIN: str(within)}, once=False)
+        try:
+            yield sent
+        finally:
+            if sent is not message:
+                self.offers.withdraw(sent.headers[parts.HEADER].rpartition(".")[2])
+
+    def offer(self, message: Message, extra: Headers | None = None, *, once: bool = True) -> Message:
+        """The message itself when it fits, else one that says where its parts are. Raises Busy."""
+        size = self.client.max_payload - HEADROOM
+        if len(message.payload) <= size:
+            return message
+        metrics.LARGE.labels(self.service).inc()
+        token = str(next(self._ids))
+        offer = self.offers.add(token, message.payload, size, once=once)
+        asyncio.get_running_loop().call_later(OFFER_KEPT, self.offers.withdraw, token)
+        return Message(b"", {**(extra or {}), **message.headers, parts.HEADER: offer.header()})
+
+    async def _on_fetch(self, msg: Msg) -> None:
+        token = msg.subject.rpartition(".")[2]
+        part = self.offers.part(token, int(msg.data)) if msg.data.isdigit() and len(msg.data) < 10 else None
+        await self.reply(msg, failure(errors.DeadlineSpent()) if part is None else Message(part))
+
+    async def whole(self, msg: Msg, largest: int) -> Message:
+        """The message with its payload, fetched in parts if it only offers them. Raises Malformed or Unavailable."""
+        headers = msg.headers or {}
+        if parts.HEADER not in headers:
+            return Message(msg.data, headers)
+        offer = parts.read(headers[parts.HEADER], largest)
+        found: list[bytes] = [b""] * offer.number
+        indices = iter(range(offer.number))
+
+        async def fetch() -> None:
+            for index in indices:
+                found[index] = await self._part(offer.subject, index)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(PARTS_AT_ONCE):
+                    group.create_task(fetch())
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        payload = b"".join(found)
+        if len(payload) != offer.total:
+            raise errors.Malformed("the parts are not what was offered")
+        return Message(payload, headers)
+
+    async def _part(self, subject: str, index: int) -> bytes:
+        async with self._on_the_way:
+            with self.inbox() as inbox:
+                await self.send(subject, Message(b"%d" % index), inbox)
+                reply = await inbox.next(PART_WITHIN)
+        if reply is None:
+            raise errors.DeadlineSpent(f"a part did not come within {PART_WITHIN} s")
+        raise_for(reply.headers or {})
+        return bytes(reply.data)
+
+
+def raise_for(headers: Headers) -> None:
+    """Raises the error that the headers of a reply tell of, if they do."""
+    if code := headers.get(contract.ERROR_CODE):
+        raise errors.named(headers.get(contract.ERROR_NAME, ""), int(code) if code.isdecimal() else 500)
+
+
+def failure(error: errors.FleetError, **headers: str) -> Message:
+    """A reply that says what went wrong, in the headers of NATS's own services and in Prefect's shape."""
+    body = msgspec.json.encode({"exception_message": error.public})
+    return Message(body, {contract.ERROR_CODE: str(error.code), contract.ERROR_NAME: type(error).__name__, **headers})
