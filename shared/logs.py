@@ -20,17 +20,20 @@ from shared import tracing
 from shared.origin import request_id
 from shared.settings import Settings
 
+LINES = 20  # a second, of one place in the code
 LONGEST = 6000  # characters of an event or a traceback: with both, a line stays below the 16 KiB that collectors take
 CONTROLS = {number: f"\\x{number:02x}" for number in (*range(0x20), *range(0x7F, 0xA0))}
 QUIET = {  # they tell of every attempt to send spans; that it failed in the end is told
     "urllib3": logging.ERROR,
     "opentelemetry.exporter.otlp.proto.http.trace_exporter": logging.ERROR,
+    "opentelemetry.util.re": logging.ERROR,  # it prints headers that it cannot read, which hold tokens
 }
 
 
 def configure(settings: Settings, services: Sequence[str]) -> None:
     """From here on, whatever is logged in this process goes to stderr in the form that was chosen."""
     handler = Steady(sys.stderr)
+    handler.addFilter(Flood())
     handler.setFormatter(formatter(settings.log_format, services, colors=sys.stderr.isatty()))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(True)
@@ -80,6 +83,30 @@ def on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """An event without control characters: a value in it can neither forge a line nor drive a terminal."""
     event["event"] = event["event"].translate(CONTROLS)
     return event
+
+
+class Flood(logging.Filter):
+    """Holds back what one place in the code logs all the time, as under overload; the next line tells how many it was.
+
+    Lines for debugging pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # place → when its second began, lines since
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.INFO:
+            return True
+        place = record.pathname, record.lineno
+        began, lines = self._seen.get(place, (0.0, 0))
+        if record.created < began + 1:
+            self._seen[place] = began, lines + 1
+            return lines < LINES
+        self._seen[place] = record.created, 1
+        if lines > LINES:
+            record.msg, record.args = f"{record.getMessage()} (and {lines - LINES} more like it)", ()
+        return True
 
 
 class Steady(logging.StreamHandler):  # type: ignore[type-arg]

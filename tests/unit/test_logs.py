@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.logs import LONGEST, Steady, formatter
+from shared.logs import LINES, LONGEST, Flood, Steady, formatter
 from shared.origin import request_id
 
 
@@ -121,3 +121,19 @@ def test_what_is_not_logged_is_not_even_formatted() -> None:
     one.log.setLevel(logging.INFO)
     one.log.debug("%s", Unprintable())
     assert one.lines == []
+
+
+def test_a_flood_of_lines_is_held_back_and_told() -> None:
+    flood = Flood()
+
+    def passes(second: float, level: int = logging.WARNING, line: int = 1) -> str | None:
+        record = logging.LogRecord("x", level, "file.py", line, "refused %d", (7,), None)
+        record.created = second
+        return record.getMessage() if flood.filter(record) else None
+
+    shown = [passes(100 + n / 1000) for n in range(500)]
+    assert shown == ["refused 7"] * LINES + [None] * (500 - LINES)
+    assert passes(100.6, line=2) == "refused 7", "another place has its own measure"
+    assert passes(100.6, logging.DEBUG) == "refused 7"
+    assert passes(101.1) == f"refused 7 (and {500 - LINES} more like it)"
+    assert passes(101.2) == "refused 7"
