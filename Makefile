@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 PIP     = $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet --root-user-action=ignore
 TESTS  ?= tests
 SIZES  ?= small medium
+ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help up bench conformance test check format docs lock clean
+.PHONY: help up bench fuzz conformance test fault check format docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,11 +19,17 @@ up: $(VENV)/ready  ## start everything on this machine, with demo data; Ctrl-C s
 bench: $(VENV)/ready-bench  ## measure beside the real Prefect server (SIZES="small medium large", ARGS="--quick")
 	$(BIN)/python -m bench --sizes $(SIZES) $(ARGS)
 
+fuzz: $(VENV)/ready-fuzz  ## send 100,000 odd requests by HTTP and on the bus (ARGS="--requests 10000 --table FILE")
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 conformance: $(VENV)/ready  ## compare with the real Prefect server, and print the counts
 	$(BIN)/pytest tests/conformance -s
 
 test: $(VENV)/ready  ## all tests, on servers they start themselves (TESTS=tests/unit for some)
 	$(BIN)/pytest $(TESTS)
+
+fault: $(VENV)/ready  ## break and stop things under load, ROUNDS=3 times each (ARGS="--record FILE" for the table)
+	$(BIN)/pytest tests/fault -s --rounds $(ROUNDS) $(ARGS)
 
 check: $(VENV)/ready  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -34,8 +41,9 @@ format: $(VENV)/ready  ## put the code in shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/ready  ## write docs/subjects.md and the golden schemas from the contract
+docs: $(VENV)/ready  ## write docs/subjects.md, docs/openapi.json and the golden schemas from the contract
 	$(BIN)/classis subjects > docs/subjects.md
+	$(BIN)/classis openapi > docs/openapi.json
 	$(BIN)/python -m tests.contract.golden
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
@@ -60,4 +68,8 @@ $(VENV)/ready: requirements/dev.txt pyproject.toml
 
 $(VENV)/ready-bench: $(VENV)/ready requirements/bench.txt
 	@$(PIP) --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
+$(VENV)/ready-fuzz: $(VENV)/ready requirements/fuzz.txt
+	@$(PIP) --require-hashes --no-deps -r requirements/fuzz.txt
 	@touch $@

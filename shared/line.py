@@ -133,6 +133,7 @@ class Line:
         )
         await self.client.subscribe(f"{self.offers.subject}.*", cb=self._on_fetch)
         await subscribe()
+        self._told.clear()
         self._up.set()
         log.info("connected to NATS")
 

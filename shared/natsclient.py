@@ -38,6 +38,23 @@ class SteadyClient(Client):
         self.abort()
         await super()._process_op_err(e)
 
+    async def _connect_to_server(self, s: Any) -> None:
+        """Lets go of an attempt that failed; nats-py leaves its connection open when it tries to come back."""
+        self._drop()
+        await super()._connect_to_server(s)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        """Ends a first attempt that failed without a wait, which nats-py never ends when the TLS handshake failed."""
+        if status == self.DISCONNECTED:
+            self._drop()
+        await super()._close(status, do_cbs)
+
+    def _connect_command(self) -> bytes:
+        """Sends no password in the clear where TLS is asked for; nats-py leaves it to the server to ask for TLS."""
+        if "tls" in self.options and not self._transport._io_writer.get_extra_info("ssl_object"):
+            raise NatsError("nats: the server offers no TLS")
+        return super()._connect_command()  # type: ignore[no-any-return]
+
     async def _send_publish(
         self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, Any] | None
     ) -> None:
@@ -50,6 +67,11 @@ class SteadyClient(Client):
         await self._send_command(b"\r\n")
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    def _drop(self) -> None:
+        """Cuts the connection, and forgets it."""
+        self.abort()
+        self._transport = None
 
     def abort(self) -> None:
         """Cuts the connection without a word."""
