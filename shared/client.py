@@ -68,8 +68,8 @@ class Fleet:
 
 @asynccontextmanager
 async def connect(nats_url: str, within: float = 10.0, **settings: str) -> AsyncIterator[Fleet]:
-    """A client on a connection of its own. `within` is the time one search may take, in seconds; `settings` are those of
-    `shared.settings` that begin with `nats_`, such as `nats_user` and `nats_password`.
+    """A client on a connection of its own. `within` is the time one search may take, in seconds; `settings` are those
+    of `shared.settings` that begin with `nats_`, such as `nats_user` and `nats_password`.
 
     Raises DeadlineSpent when NATS does not answer in that time, SettingsError for settings that cannot be.
     """

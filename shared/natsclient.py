@@ -51,9 +51,10 @@ class SteadyClient(Client):
 
     def _connect_command(self) -> bytes:
         """Sends no password in the clear where TLS is asked for; nats-py leaves it to the server to ask for TLS."""
-        if "tls" in self.options and not self._transport._io_writer.get_extra_info("ssl_object"):
+        writer = getattr(self._transport, "_io_writer", None)
+        if "tls" in self.options and not (writer and writer.get_extra_info("ssl_object")):
             raise NatsError("nats: the server offers no TLS")
-        return super()._connect_command()  # type: ignore[no-any-return]
+        return super()._connect_command()
 
     async def _send_publish(
         self, subject: str, reply: str, payload: bytes, payload_size: int, headers: dict[str, Any] | None

@@ -21,7 +21,6 @@ from tests.conftest import folder
 from tests.relay import relay
 
 
-
 class Certificates(NamedTuple):
     authority: Authority
     stranger: Authority
