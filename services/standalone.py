@@ -40,7 +40,7 @@ Servers = Mapping[str, tuple[str, Path]]  # what runs beside the services: its U
 WELCOME = """
 Classis answers at {address}/api. Try:
 
-    curl -s {address}/api/deployments/paginate -H 'content-type: application/json' -d '{search}'
+    curl -s {address}/api/deployments/paginate{login} -H 'content-type: application/json' -d '{search}'
 
 That asks for deployments with "nightly" in their name that own a failed run, one a page.
 
@@ -53,6 +53,7 @@ SEARCH = (
     '{"limit": 1, "deployments": {"name": {"like_": "nightly"}},'
     ' "flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}}'
 )
+LOGIN = ' -u "$CLASSIS_API_AUTH_STRING"'
 OWN_DATA = "The data stays in {home}; remove that folder to start anew."
 GIVEN_DATA = "The database given is only read."
 
@@ -99,7 +100,8 @@ def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
             first = f"{_address(settings.host, ports[SERVICES[0]])}/metrics ({SERVICES[0]})"
             metrics = "; ".join([first, *(f"{name}: port {ports[name]}" for name in SERVICES[1:])])
             shown = {"address": address, "search": SEARCH, "url": url.rpartition("@")[2], "metrics": metrics}
-            _say(WELCOME.format(**shown, logs=logs, data=data))
+            login = LOGIN if settings.api_auth_string else ""
+            _say(WELCOME.format(**shown, login=login, logs=logs, data=data))
             return _watch(fleet, servers, logs)
         except KeyboardInterrupt:
             return 0
