@@ -97,7 +97,7 @@ class Caller:
                 reply = await self.ask(endpoint, Message(encode(request)), within)
                 raise_for(reply.headers)
                 return msgspec.msgpack.decode(reply.payload, type=endpoint.reply)  # type: ignore[no-any-return]
-            except (errors.Malformed, msgspec.DecodeError) as error:
+            except (errors.Malformed, msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise errors.OtherVersion(f"{endpoint.subject}: {error}") from error
 
     async def ask(self, endpoint: Endpoint[Any, Any], message: Message, within: float) -> Message:
@@ -243,5 +243,5 @@ def traced(subject: str) -> dict[str, str]:
 def _read(reply: Msg) -> Peer:
     try:
         return _peer(reply.data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise errors.OtherVersion(str(error)) from error

@@ -35,6 +35,7 @@ TROUBLE = (NatsError, OSError, TimeoutError)  # what nats-py raises when the con
 OFFER_KEPT = 30.0  # seconds an offered payload waits to be fetched
 PART_WITHIN = 3.0  # seconds one part may take
 LEAVING = 2.0  # seconds NATS gets to confirm that we leave
+TOLD = 100  # kinds of trouble that are remembered as told
 TOLD_BELOW = 1024 * 1024  # bytes unsent; with more, nats-py makes who publishes wait
 UNLIMITED = -1
 
@@ -173,7 +174,8 @@ class Line:
         metrics.BUS_TROUBLE.labels(type(error).__name__).inc()
         if repr(error) not in self._told:
             log.warning("NATS: %r", error)
-        self._told.add(repr(error))
+        if len(self._told) < TOLD:
+            self._told.add(repr(error))
 
     # --- messages
 

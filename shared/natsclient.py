@@ -26,6 +26,14 @@ class SteadyClient(Client):
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
 
+    async def _process_headers(self, headers: Any) -> dict[str, str] | None:
+        """Takes a message whose headers cannot be read as one without any; nats-py's read loop ends on it."""
+        try:
+            return await super()._process_headers(headers)
+        except Exception as error:  # a door: anybody may have sent it
+            await self._error_cb(NatsError(f"nats: headers that cannot be read ({type(error).__name__})"))
+            return None
+
     async def _process_err(self, err_msg: str) -> None:
         """Reconnects after an error of the server; nats-py closes for good when a password or a limit changes."""
         if self.is_connected and "permissions" not in err_msg.lower():

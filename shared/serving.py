@@ -82,7 +82,7 @@ class Server:
         async def decoded(message: Message) -> Message:
             try:
                 request = decode(message.payload)
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise errors.Malformed(str(error)) from error
             if request.within <= 0:
                 raise errors.DeadlineSpent("the caller waits no more")
