@@ -53,7 +53,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     pool_size: Annotated[Size, described("connections to Postgres per service; deployments: twice")] = 8
     concurrency: Annotated[Size, described("requests one process works on or keeps waiting; beyond it, 503")] = 128
     share_searches: Annotated[bool, described("true: equal searches at the same time are answered as one")] = True
-    max_body: Annotated[Size, described("largest request body; beyond it, 413")] = 16 * 1024 * 1024
+    max_body: Annotated[Size, described("largest request body; beyond it, 413")] = 8 * 1024 * 1024
     row_cache: Annotated[int, Meta(ge=0), described("memory for printed rows; 0 keeps none")] = 64 * 1024 * 1024
     cors_allowed_origins: Annotated[str, described("origins, separated by commas; * is any")] = "*"
     cors_allowed_methods: Annotated[str, described("methods, separated by commas; * is any")] = "*"

@@ -5,8 +5,10 @@ are recognised in the bytes and go the long way too: NUL escapes, more than six 
 days at which an offset can leave the calendar, and integers too long for Python.
 """
 
+import asyncio
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +19,9 @@ from services.gateway.validation import Invalid, Undecodable
 from shared.filters import Count
 
 S = TypeVar("S", bound=Count)
+T = TypeVar("T")
+
+LARGE = 256 * 1024  # bytes, which take some 10 ms
 
 _READ_DIFFERENTLY = re.compile(rb"\\u0000|[.,]\d{7}|0001-01-01|9999-12-31|(?<!\d)\d{4300}")
 
@@ -27,6 +32,11 @@ class Unsettled(Generic[S]):
 
     kind: type[S]
     document: Any
+
+
+async def aside(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """What reading a body of so many bytes gives or raises. A large one is read in a thread, between others' turns."""
+    return await asyncio.to_thread(work, *arguments) if size >= LARGE else work(*arguments)
 
 
 def read(kind: type[S], body: bytes, largest_limit: int) -> S | Unsettled[S]:

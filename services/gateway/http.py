@@ -59,9 +59,11 @@ async def search(kind: type[Count], context: Context, request: web.BaseRequest, 
     deadline = Deadline(settings.deadline)
     async with context.places.body(request, min(settings.slow_client, settings.deadline)) as body:
         with context.places.one():
-            sent = decode.read(kind, body if envelope.has_json(request) else b"", settings.default_limit)
+            given, largest = body if envelope.has_json(request) else b"", settings.default_limit
+            sent = await decode.aside(len(given), decode.read, kind, given, largest)
             check_version(request)
-            found = await context.answering(decode.settled(sent, settings.default_limit), deadline)
+            asked = await decode.aside(len(given), decode.settled, sent, largest)
+            found = await context.answering(asked, deadline)
     return Answer(found.body, headers={**_known_by(found.etag), **_timing(found, perf_counter() - started)})
 
 

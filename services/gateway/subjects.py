@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -65,8 +66,9 @@ def searching(answering: Answering, kind: type[Count], settings: Settings) -> On
         largest = settings.default_limit
         if len(payload) > settings.max_body:
             raise problems.Problem(413, "Request Entity Too Large")
-        read = decode.read_msgpack(kind, payload) if packed else decode.read(kind, payload, largest)
-        search = decode.settled(read, largest)
+        read = partial(decode.read_msgpack, kind) if packed else partial(decode.read, kind, largest_limit=largest)
+        sent = await decode.aside(len(payload), read, payload)
+        search = await decode.aside(len(payload), decode.settled, sent, largest)
         deadline = Deadline(min(settings.deadline, _within(within)))
         return _reply(Answer((await answering(search, deadline)).body), packed)
 
