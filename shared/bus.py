@@ -50,6 +50,11 @@ async def connect(settings: Settings, service: str) -> AsyncIterator[Bus]:
     try:
         with readiness.needed(f"NATS for {service}", lambda: bus.connected):
             yield bus
+    except asyncio.CancelledError:
+        if starting.done() and not starting.cancelled() and starting.exception() and owner:
+            owner.uncancel()
+            starting.result()
+        raise
     finally:
         while not starting.done():  # a cancellation that meets a `wait_for` at its end is lost (Python 3.11)
             starting.cancel()

@@ -2,8 +2,8 @@
 
 Searches only read, so a call may be sent again. A replica that refuses names itself, and another one is asked. One that
 says nothing for a while is not trusted to be at work: all replicas are asked who holds the call. If nobody does (it was
-killed, hangs, or its reply was lost), the call goes to one that replied. So slow work is never done twice, and what
-hangs costs half a second.
+killed, hangs, or its reply was lost), the call goes to one that replied. What is sent again is paid from a budget;
+where that is empty, one goes on listening. (docs/decisions/0010-a-call-is-sent-again.md)
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 
 from shared import contract, errors, metrics, origin, parts, tracing
 from shared.contract import ERROR_NAME, REPLICA, Call, Endpoint, Peer
-from shared.line import Inbox, Line, Message, raise_for
+from shared.line import Fetching, Inbox, Line, Message, raise_for
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +28,14 @@ R = TypeVar("R")
 
 PATIENCE = 0.25  # seconds of silence until all replicas are asked who holds the call
 AGAIN = 1.0  # seconds until they are asked again, while one does
-UNHEARD = 3  # roll calls to which none replies until the service is given up
 ROLL_CALL = 0.2  # seconds they get to reply
+OTHERS = 0.02  # seconds the others get to reply when one has refused
+UNHEARD = 4  # roll calls to which none replies until the service is given up
 DETOUR = 5.0  # seconds in which calls go straight to the replicas that replied, past one that did not
 ATTEMPTS = 4  # times one call is sent, at most
-BACK_WITHIN = 1.0  # seconds a lost connection gets to come back before calls fail
-SETTLING = 1.0  # seconds after a connection is back in which an absent service may be on its way back too
-PAUSE = 0.05  # seconds between two attempts then
+BACK_WITHIN = 1.5  # seconds a lost connection gets to come back before calls fail
+SETTLING = 2.0  # seconds after a connection is back in which an absent service may be on its way back too
+PAUSE = 0.05  # seconds between two looks then
 ELSEWHERE = {"Busy", "DatabaseDown", "Malformed"}  # refusals that another replica may not share
 
 encode = msgspec.msgpack.Encoder(uuid_format="bytes").encode
@@ -45,7 +46,7 @@ _peer = msgspec.msgpack.Decoder(Peer).decode
 class Budget:
     """Keeps repeated calls a small part of all, so that trouble does not multiply the load."""
 
-    RESERVE = 100.0
+    RESERVE = 200.0
     SHARE = 0.1  # of the calls
 
     def __init__(self) -> None:
@@ -67,6 +68,8 @@ class _Refusal(Exception):
 
     def __init__(self, reply: Message) -> None:
         self.reply = reply
+        self.name = reply.headers[ERROR_NAME]
+        self.replica = reply.headers.get(REPLICA)
 
 
 class _Silence(Exception):
@@ -76,11 +79,16 @@ class _Silence(Exception):
         self.peers = peers
 
 
+class _Lost(Exception):
+    """The large payload of a reply cannot be had."""
+
+
 class Caller:
     """Asks services over one line."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
+        self._fetching = Fetching(line)
         self._budget = Budget()
         self._detours: dict[str, tuple[list[str], float]] = {}  # by service: the replicas to ask, and until when
 
@@ -97,7 +105,9 @@ class Caller:
                 reply = await self.ask(endpoint, Message(encode(request)), within)
                 raise_for(reply.headers)
                 return msgspec.msgpack.decode(reply.payload, type=endpoint.reply)  # type: ignore[no-any-return]
-            except (errors.Malformed, msgspec.DecodeError, UnicodeDecodeError) as error:
+            except errors.Unacceptable:
+                raise
+            except (errors.Refused, msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise errors.OtherVersion(f"{endpoint.subject}: {error}") from error
 
     async def ask(self, endpoint: Endpoint[Any, Any], message: Message, within: float) -> Message:
@@ -124,27 +134,37 @@ class Caller:
     async def _answered(self, endpoint: Endpoint[Any, Any], message: Message) -> Message:
         """The whole reply of whichever replica answers."""
         self._budget.earn()
-        subject, attempts = self._detour(endpoint), 1
+        subject: str | None = self._detour(endpoint)  # where to send next; None: listen on
+        sent, patience = 0, PATIENCE
         with self._line.inbox() as inbox:
             try:
                 while True:
                     try:
-                        await self._line.send(subject, message, inbox)
-                        return await self._heard(endpoint, inbox)
-                    except (_Refusal, _Silence, errors.Unavailable) as trouble:
-                        subject = await self._next(endpoint, subject, trouble, attempts)
-                        attempts += 1
-            except _Refusal as refusal:
-                return refusal.reply
-            except _Silence:
-                raise errors.DeadlineSpent(f"no replica of {endpoint.service} answers") from None
+                        if subject:
+                            await self._line.send(subject, message, inbox)
+                            sent += 1
+                        return await self._heard(endpoint, inbox, patience)
+                    except _Refusal as refusal:
+                        if sent >= ATTEMPTS or not (subject := await self._elsewhere(endpoint, refusal)):
+                            return refusal.reply
+                    except _Silence as silence:
+                        subject, patience = self._around(endpoint, silence) if sent < ATTEMPTS else None, AGAIN
+                    except _Lost as lost:
+                        if sent >= ATTEMPTS or not self._budget.spend():
+                            raise errors.Disconnected("a large reply was lost") from lost
+                        metrics.RETRIED.labels(endpoint.service, "Lost").inc()
+                        subject = endpoint.subject
+                    except errors.Absent as absent:
+                        subject = await self._settled(endpoint, subject, absent)
+                    except errors.Disconnected as trouble:
+                        subject = await self._back(subject if not sent else None, inbox, trouble)
             finally:
                 if inbox.unanswered:
                     await self._line.tell(contract.released(endpoint.service), inbox.address.encode())
 
-    async def _heard(self, endpoint: Endpoint[Any, Any], inbox: Inbox) -> Message:
-        """The next reply. Raises _Refusal, _Silence, Absent or Disconnected."""
-        patience, unheard = PATIENCE, 0
+    async def _heard(self, endpoint: Endpoint[Any, Any], inbox: Inbox, patience: float) -> Message:
+        """The next reply, whole. Raises _Refusal, _Silence, _Lost, Absent or Disconnected."""
+        unheard = 0
         while (reply := await inbox.next(patience)) is None:
             address = inbox.address.encode()
             peers = await self._roll_call(endpoint.service, address, lambda peer: peer.holds)
@@ -152,55 +172,64 @@ class Caller:
             if inbox.empty and (unheard == UNHEARD or (peers and not any(peer.holds for peer in peers))):
                 raise _Silence(peers)
             patience = AGAIN
-        if reply.headers and reply.headers.get(ERROR_NAME) in ELSEWHERE:
+        if not reply.headers:
+            return Message(reply.data)
+        if reply.headers.get(ERROR_NAME) in ELSEWHERE:
             raise _Refusal(Message(reply.data, reply.headers))
-        return await self._line.whole(reply, parts.LARGEST)
+        try:
+            async with self._fetching.whole(reply, parts.LARGEST) as message:
+                return message
+        except errors.Unavailable as error:
+            raise _Lost from error
 
-    async def _next(self, endpoint: Endpoint[Any, Any], subject: str, trouble: Exception, attempts: int) -> str:
-        """The subject to send to once more. Raises the trouble when there is none."""
-        service, line = endpoint.service, self._line
-        if attempts >= ATTEMPTS and not isinstance(trouble, errors.Absent):
-            raise trouble
-        if isinstance(trouble, _Refusal):
-            return await self._elsewhere(endpoint, trouble)
-        if isinstance(trouble, _Silence):
-            return self._around(endpoint, trouble)
-        if isinstance(trouble, errors.Absent):
-            if subject == endpoint.subject:
-                if monotonic() > line.back_since + SETTLING:
-                    raise trouble
-                await asyncio.sleep(PAUSE)
-            self._detours.pop(service, None)  # a replica that was asked directly has left
-        elif not line.connected:
-            await self._back(trouble)
-        metrics.RETRIED.labels(service, type(trouble).__name__).inc()
+    async def _settled(self, endpoint: Endpoint[Any, Any], subject: str | None, absent: errors.Absent) -> str:
+        """Where to send when nobody listened. Raises Absent, unless one replica has left, or all are on their way."""
+        if subject == endpoint.subject or not subject:
+            if monotonic() > self._line.back_since + SETTLING:
+                raise absent
+            await asyncio.sleep(PAUSE)
+        self._detours.pop(endpoint.service, None)
         return endpoint.subject
 
-    async def _back(self, trouble: Exception) -> None:
-        """Waits for the connection. Raises the trouble when it has been gone for too long."""
+    async def _back(self, subject: str | None, inbox: Inbox, trouble: errors.Disconnected) -> str | None:
+        """Waits for the connection. Raises the trouble when it is gone for too long."""
+        left = self._line.down_since + BACK_WITHIN - monotonic()
         try:
-            await self._line.up(max(0.0, self._line.down_since + BACK_WITHIN - monotonic()))
+            await self._line.up(max(0.0, left))
         except errors.DeadlineSpent:
             raise trouble from None
+        if not self._line.connected:  # and nobody has been told yet
+            if left <= 0:
+                raise trouble
+            await asyncio.sleep(PAUSE)
+        inbox.forget_losses()
+        return subject
 
-    async def _elsewhere(self, endpoint: Endpoint[Any, Any], refusal: _Refusal) -> str:
-        """Another replica than the one that refused. Raises the refusal when there is none."""
-        headers = refusal.reply.headers
+    async def _elsewhere(self, endpoint: Endpoint[Any, Any], refusal: _Refusal) -> str | None:
+        """The subject of another replica than the one that refused; None when there is none, or too many were asked."""
         if not self._budget.spend():
-            raise refusal
+            return None
         try:
-            others = await self._roll_call(endpoint.service, b"", lambda peer: peer.id != headers.get(REPLICA))
+            peers = await self._roll_call(endpoint.service, b"", lambda _: False, OTHERS)
         except errors.FleetError:
-            raise refusal from None
-        if not others or others[-1].id == headers.get(REPLICA):
-            raise refusal
-        metrics.RETRIED.labels(endpoint.service, headers[ERROR_NAME]).inc()
-        return contract.direct(endpoint.subject, others[-1].id)
+            return None
+        others = [peer.id for peer in peers if peer.id != refusal.replica]
+        if not others:
+            return None
+        metrics.RETRIED.labels(endpoint.service, refusal.name).inc()
+        if refusal.name != "Busy":  # which passes
+            self._detours[endpoint.service] = others, monotonic() + DETOUR
+        return contract.direct(endpoint.subject, random.choice(others))  # noqa: S311 — spreads the load
 
-    def _around(self, endpoint: Endpoint[Any, Any], silence: _Silence) -> str:
-        """One of the replicas that replied. Raises the silence when none has, or too many calls were sent again."""
-        if not silence.peers or not self._budget.spend():
-            raise silence
+    def _around(self, endpoint: Endpoint[Any, Any], silence: _Silence) -> str | None:
+        """The subject of a replica that replied; None when too many calls were sent again, and one has to listen on.
+
+        Raises DeadlineSpent when none has replied.
+        """
+        if not silence.peers:
+            raise errors.DeadlineSpent(f"no replica of {endpoint.service} says anything")
+        if not self._budget.spend():
+            return None
         metrics.HEDGED.labels(endpoint.service).inc()
         log.info("nobody works on a call of %s: it is sent again", endpoint.subject)
         self._detours[endpoint.service] = [peer.id for peer in silence.peers], monotonic() + DETOUR
@@ -216,16 +245,19 @@ class Caller:
             return endpoint.subject
         return contract.direct(endpoint.subject, random.choice(replicas))  # noqa: S311 — spreads the load
 
-    async def _roll_call(self, service: str, address: bytes, enough: Callable[[Peer], bool]) -> list[Peer]:
-        """The replicas that reply, until one is enough. Raises Absent or Disconnected."""
+    async def _roll_call(
+        self, service: str, address: bytes, enough: Callable[[Peer], bool], within: float = ROLL_CALL
+    ) -> list[Peer]:
+        """The replicas that reply in time, until one is enough. Raises Absent or Disconnected."""
         found: list[Peer] = []
-        until = monotonic() + ROLL_CALL
+        until = monotonic() + within
         with self._line.inbox() as inbox:
             await self._line.send(contract.peers(service), Message(address), inbox)
             while (left := until - monotonic()) > 0 and (reply := await inbox.next(left)):
-                found.append(_read(reply))
-                if enough(found[-1]):
-                    break
+                if peer := _peer_in(reply):
+                    found.append(peer)
+                    if enough(peer):
+                        break
         return found
 
 
@@ -240,8 +272,9 @@ def traced(subject: str) -> dict[str, str]:
     return {"messaging.system": "nats", "messaging.destination.name": subject}
 
 
-def _read(reply: Msg) -> Peer:
+def _peer_in(reply: Msg) -> Peer | None:
+    """What a replica says of itself; nothing, if it is of a version that says it otherwise."""
     try:
         return _peer(reply.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise errors.OtherVersion(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

@@ -4,6 +4,8 @@ Two kinds of subject. The *public* ones take a search in Prefect's own grammar, 
 the HTTP API answers. The *internal* ones carry MessagePack structs between the services: a request refuses fields it
 does not know at both ends, because an ignored filter would silently widen an answer; a reply may grow.
 
+What a reply is about has no default there: a reply of something else must not be read as "nothing found".
+
 Keys travel packed: n ids are one byte string of 16 n bytes.
 """
 
@@ -108,16 +110,16 @@ class RunLeg(Selection, frozen=True):
 class Owners(Struct, frozen=True):
     """The ids of one page of deployments, in its order, and the number of all; `strategy` is how they were found."""
 
-    packed: bytes = b""
-    count: int = 0
+    packed: bytes
+    count: int
     strategy: str = ""
 
 
 class Page(Struct, frozen=True):
     """`rows` is a JSON array of deployments, ready to send; `tag` is equal for equal rows."""
 
-    rows: bytes = b"[]"
-    count: int = 0
+    rows: bytes
+    count: int
     tag: bytes = b""
 
 
@@ -133,7 +135,7 @@ class DeploymentByName(Call, frozen=True):
 class Row(Struct, frozen=True):
     """A deployment's JSON object, or nothing when there is none; `tag` is equal for equal rows."""
 
-    row: bytes | None = None
+    row: bytes | None
     tag: bytes = b""
 
 

@@ -6,14 +6,15 @@ is known at once to everybody who waits for one.
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -22,7 +23,7 @@ from nats.errors import Error as NatsError
 
 from shared import contract, errors, metrics, parts
 from shared.natsclient import SteadyClient
-from shared.parts import Offers
+from shared.parts import Offer, Offers, Room
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ Headers = Mapping[str, str]
 
 HEADROOM = 1024  # bytes of a message left for the protocol and headers
 PARTS_AT_ONCE = 4  # of one payload
-PARTS_ON_THE_WAY = 16  # of all: what arrives faster than we read makes the server cut the connection
+PARTS_ON_THE_WAY = 16  # of all requests, or replies: what arrives faster than we read makes the server cut us off
 TROUBLE = (NatsError, OSError, TimeoutError)  # what nats-py raises when the connection goes while it is in use
 OFFER_KEPT = 30.0  # seconds an offered payload waits to be fetched
 PART_WITHIN = 3.0  # seconds one part may take
@@ -65,6 +66,10 @@ class Inbox:
         self._arrived.append(item)
         self._wake()
 
+    def forget_losses(self) -> None:
+        """Takes out what tells of a lost connection, once it is known."""
+        self._arrived = deque(item for item in self._arrived if not isinstance(item, errors.Disconnected))
+
     async def next(self, within: float) -> Msg | None:
         """The next reply, or None when there is none in that time. Raises Disconnected, Absent."""
         if not self._arrived:
@@ -97,15 +102,14 @@ class Line:
         self.client = client
         self.service = service
         self.id = secrets.token_hex(8)  # of this replica
-        self.offers = Offers(f"{parts.SUBJECT}.{service}.{self.id}")
+        self.requests, self.replies = Offers(), Offers()
         self.down_since = -inf  # by the monotonic clock: when the connection was last lost,
         self.back_since = -inf  # and when it was last back
-        self._ids = itertools.count()
-        self._replies = f"_INBOX_{service}.{self.id}"
+        self._inbox = f"_INBOX_{service}.{self.id}"
+        self._parts = f"{parts.SUBJECT}.{service}.{self.id}"
         self._inboxes: dict[str, Inbox] = {}
         self._up = asyncio.Event()
         self._told: set[str] = set()
-        self._on_the_way = asyncio.Semaphore(PARTS_ON_THE_WAY)
         self._began = False
         self._leaving = False
 
@@ -130,9 +134,9 @@ class Line:
             **options,
         )
         await self.client.subscribe(
-            f"{self._replies}.*", cb=self._on_reply, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
+            f"{self._inbox}.*", cb=self._on_reply, pending_msgs_limit=UNLIMITED, pending_bytes_limit=UNLIMITED
         )
-        await self.client.subscribe(f"{self.offers.subject}.*", cb=self._on_fetch)
+        await self.client.subscribe(f"{self._parts}.*", cb=self._on_fetch)
         await subscribe()
         self._told.clear()
         self._up.set()
@@ -181,9 +185,9 @@ class Line:
 
     @contextlib.contextmanager
     def inbox(self) -> Iterator[Inbox]:
-        """An address for replies, for as long as the block lasts."""
-        token = str(next(self._ids))
-        made = self._inboxes[token] = Inbox(f"{self._replies}.{token}")
+        """An address for replies, for as long as the block lasts. Nobody can guess it."""
+        token = secrets.token_hex(12)
+        made = self._inboxes[token] = Inbox(f"{self._inbox}.{token}")
         try:
             yield made
         finally:
@@ -193,12 +197,14 @@ class Line:
         """Asks for a reply at an inbox. Raises Disconnected."""
         if not self.connected:
             raise errors.Disconnected("no connection to NATS")
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
         try:
             await self.publish(subject, message, inbox.address)
         except (NatsError, OSError) as error:
             raise errors.Disconnected(f"NATS: {error}") from error
         inbox.unanswered += 1
-        if (task := asyncio.current_task()) and task.cancelling():
+        if task and task.cancelling() > before:
             raise asyncio.CancelledError  # nats-py swallows it while it waits for room to write
 
     async def tell(self, subject: str, payload: bytes) -> None:
@@ -211,13 +217,17 @@ class Line:
         await self.client.publish(subject, message.payload, reply, headers=dict(message.headers) or None)
 
     async def reply(self, msg: Msg, message: Message) -> None:
-        """Replies to a message, unless it was published and not asked."""
-        if not msg.reply:
+        """Replies to a message that has an address for it."""
+        if not self.may_reply(msg.reply):
             return
         try:
             await self.publish(msg.reply, message)
         except TROUBLE as error:
             log.warning("a reply on %s was lost: %r", msg.subject, error)
+
+    def may_reply(self, address: str) -> bool:
+        """Whether an address may be somebody's inbox: NATS lets us reply anywhere, in our own name."""
+        return bool(address) and not address.startswith(("classis.", "$", self._inbox))
 
     async def _on_reply(self, msg: Msg) -> None:
         if inbox := self._inboxes.get(msg.subject.rpartition(".")[2]):
@@ -227,36 +237,68 @@ class Line:
 
     @contextlib.contextmanager
     def offered(self, message: Message, within: float) -> Iterator[Message]:
-        """A message that fits; what it offers can be fetched, and again by another replica, until the block is left."""
-        sent = self.offer(message, {contract.WITHIN: str(within)}, once=False)
+        """A message that fits; what it offers can be fetched, by several replicas too, until the block is left."""
+        sent, token = self._fitting(message, self.requests, {contract.WITHIN: str(within)})
         try:
             yield sent
         finally:
-            if sent is not message:
-                self.offers.withdraw(sent.headers[parts.HEADER].rpartition(".")[2])
+            self.requests.withdraw(token)
 
-    def offer(self, message: Message, extra: Headers | None = None, *, once: bool = True) -> Message:
-        """The message itself when it fits, else one that says where its parts are. Raises Busy."""
+    def offer(self, message: Message) -> Message:
+        """A reply that fits; what it offers can be fetched until the receiver has it, or for a while. Raises Busy."""
+        sent, token = self._fitting(message, self.replies)
+        if token:
+            asyncio.get_running_loop().call_later(OFFER_KEPT, self.replies.withdraw, token)
+        return sent
+
+    def _fitting(self, message: Message, offers: Offers, extra: Headers = MappingProxyType({})) -> tuple[Message, str]:
+        """The message itself when it fits, else one that says where its parts are, and the offer's token."""
         size = self.client.max_payload - HEADROOM
-        if len(message.payload) <= size:
-            return message
+        total = len(message.payload)
+        if total <= size:
+            return message, ""
         metrics.LARGE.labels(self.service).inc()
-        token = str(next(self._ids))
-        offer = self.offers.add(token, message.payload, size, once=once)
-        asyncio.get_running_loop().call_later(OFFER_KEPT, self.offers.withdraw, token)
-        return Message(b"", {**(extra or {}), **message.headers, parts.HEADER: offer.header()})
+        token = secrets.token_hex(12)
+        offers.add(token, message.payload, size)
+        offer = Offer(total, size, f"{self._parts}.{token}")
+        return Message(b"", {**extra, **message.headers, parts.HEADER: offer.header()}), token
 
     async def _on_fetch(self, msg: Msg) -> None:
-        token = msg.subject.rpartition(".")[2]
-        part = self.offers.part(token, int(msg.data)) if msg.data.isdigit() and len(msg.data) < 10 else None
+        token, asked = msg.subject.rpartition(".")[2], msg.data
+        if not asked:
+            self.replies.withdraw(token)
+            return
+        index = int(asked) if asked.isdigit() and len(asked) < 10 else -1
+        part = self.requests.part(token, index) or self.replies.part(token, index)
         await self.reply(msg, failure(errors.DeadlineSpent()) if part is None else Message(part))
 
-    async def whole(self, msg: Msg, largest: int) -> Message:
-        """The message with its payload, fetched in parts if it only offers them. Raises Malformed or Unavailable."""
+
+class Fetching:
+    """Takes in others' payloads, in parts where they are large. Requests and replies are fetched apart from each other,
+    so that who asks for too much keeps nobody from an answer.
+    """
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._room = Room()
+        self._on_the_way = asyncio.Semaphore(PARTS_ON_THE_WAY)
+
+    @asynccontextmanager
+    async def whole(self, msg: Msg, largest: int) -> AsyncIterator[Message]:
+        """The message with its payload, while the block runs. Raises Malformed, Busy or another Unavailable."""
         headers = msg.headers or {}
         if parts.HEADER not in headers:
-            return Message(msg.data, headers)
+            yield Message(msg.data, headers)
+            return
         offer = parts.read(headers[parts.HEADER], largest)
+        with self._room.taken(offer.total):
+            try:
+                payload = await self._joined(offer)
+            finally:
+                await self._line.tell(offer.subject, b"")
+            yield Message(payload, headers)
+
+    async def _joined(self, offer: Offer) -> bytes:
         found: list[bytes] = [b""] * offer.number
         indices = iter(range(offer.number))
 
@@ -264,21 +306,22 @@ class Line:
             for index in indices:
                 found[index] = await self._part(offer.subject, index)
 
+        # No TaskGroup: on Python 3.11 one whose child fails leaves this task marked as cancelled.
+        fetching = [asyncio.ensure_future(fetch()) for _ in range(min(PARTS_AT_ONCE, offer.number))]
         try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(PARTS_AT_ONCE):
-                    group.create_task(fetch())
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
+            await asyncio.gather(*fetching)
+        finally:
+            for task in fetching:
+                task.cancel()
         payload = b"".join(found)
         if len(payload) != offer.total:
             raise errors.Malformed("the parts are not what was offered")
-        return Message(payload, headers)
+        return payload
 
     async def _part(self, subject: str, index: int) -> bytes:
         async with self._on_the_way:
-            with self.inbox() as inbox:
-                await self.send(subject, Message(b"%d" % index), inbox)
+            with self._line.inbox() as inbox:
+                await self._line.send(subject, Message(b"%d" % index), inbox)
                 reply = await inbox.next(PART_WITHIN)
         if reply is None:
             raise errors.DeadlineSpent(f"a part did not come within {PART_WITHIN} s")

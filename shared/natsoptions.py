@@ -19,7 +19,7 @@ from nats.errors import Error as NatsError
 from shared.settings import PREFIX, Settings, SettingsError
 
 PACE = {  # seconds; with nats-py's own, a lost server is noticed after minutes, and given up for good after two
-    "connect_timeout": 2,
+    "connect_timeout": 1,
     "reconnect_time_wait": 0.2,
     "max_reconnect_attempts": -1,
     "ping_interval": 1,

@@ -1,10 +1,13 @@
 """Payloads larger than a NATS message: offered by the sender, fetched in parts by the receiver. Pure.
 
 A message that does not fit travels empty, with a header that says how many bytes there are, how many a part has, and on
-which subject the parts are to be fetched. The receiver asks for a few at a time, so nobody's connection is flooded.
+which subject the parts are to be fetched. The receiver asks for a few at a time, so nobody's connection is flooded; an
+empty message there says that it needs no more.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from shared.errors import Busy, Malformed
@@ -13,7 +16,8 @@ HEADER = "Classis-Parts"
 SUBJECT = "classis.v1.parts"
 SMALLEST = 1024  # bytes of a part: many small ones would cost more memory than they carry
 LARGEST = 1024**3  # bytes of one payload, and of all payloads that one process has on offer
-_FORM = re.compile(rf"(\d{{1,10}}) (\d{{1,10}}) ({re.escape(SUBJECT)}\.[a-z_]+\.[A-Za-z0-9]+\.[0-9]+)", re.ASCII)
+ROOM = 256 * 1024 * 1024  # bytes of others' payloads that one process holds
+_FORM = re.compile(rf"(\d{{1,10}}) (\d{{1,10}}) ({re.escape(SUBJECT)}\.[a-z_]+\.[A-Za-z0-9]+\.[A-Za-z0-9]+)", re.ASCII)
 
 
 class Offer(NamedTuple):
@@ -45,43 +49,43 @@ def read(header: str, largest: int) -> Offer:
 
 
 class Offers:
-    """The payloads of one process that wait to be fetched, `once` until their last part has gone."""
+    """The payloads of one process that wait to be fetched, each until it is withdrawn."""
 
-    def __init__(self, subject: str) -> None:
-        self.subject = subject
+    def __init__(self) -> None:
         self._payloads: dict[str, tuple[bytes, int]] = {}
-        self._missing: dict[str, set[int]] = {}  # of those that are fetched once
-        self._bytes = 0
+        self.bytes = 0
 
-    def add(self, token: str, payload: bytes, size: int, *, once: bool = True) -> Offer:
+    def add(self, token: str, payload: bytes, size: int) -> None:
         """Offers a payload in parts of `size` bytes. Raises Busy when too much is on offer already."""
-        if self._bytes + len(payload) > LARGEST:
-            raise Busy(f"{self._bytes} bytes are on offer already")
-        offer = Offer(len(payload), size, f"{self.subject}.{token}")
+        if self.bytes + len(payload) > LARGEST:
+            raise Busy(f"{self.bytes} bytes are on offer already")
         self._payloads[token] = payload, size
-        if once:
-            self._missing[token] = set(range(offer.number))
-        self._bytes += len(payload)
-        return offer
+        self.bytes += len(payload)
 
     def part(self, token: str, index: int) -> bytes | None:
-        """One part, or None when it is not on offer any more."""
+        """One part, or None when there is no such part on offer."""
         payload, size = self._payloads.get(token, (b"", 0))
-        if not 0 <= index * size < len(payload):
-            return None
-        if missing := self._missing.get(token):
-            missing.discard(index)
-            if not missing:
-                self.withdraw(token)
-        return payload[index * size : (index + 1) * size]
+        return payload[index * size : (index + 1) * size] if 0 <= index * size < len(payload) else None
 
     def withdraw(self, token: str) -> None:
         """Ends an offer; of one that has ended, nothing more."""
         payload, _ = self._payloads.pop(token, (b"", 0))
-        self._missing.pop(token, None)
-        self._bytes -= len(payload)
+        self.bytes -= len(payload)
 
-    @property
-    def bytes(self) -> int:
-        """How many bytes wait to be fetched."""
-        return self._bytes
+
+class Room:
+    """What one process takes in of others' offers: so many bytes, and one payload however large."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    @contextmanager
+    def taken(self, size: int) -> Iterator[None]:
+        """Counts so many bytes while the block runs. Raises Busy when there is no room."""
+        if self._held and self._held + size > ROOM:
+            raise Busy(f"{self._held} bytes of large payloads are held already")
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size

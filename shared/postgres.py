@@ -7,7 +7,7 @@ server's own time limit, kept near what is left of the deadline, ends it.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import monotonic
 from typing import Any, cast
 
@@ -31,6 +31,11 @@ class Session(asyncpg.Connection):
 
     longest = 0.0  # seconds, that its time limit starts with
     limit = 0.0
+    interrupted = False
+
+    def interrupt(self) -> None:
+        """Somebody gave up in the middle of a statement."""
+        self.interrupted = True
 
     async def bound(self, within: float) -> None:
         """Sets the server's time limit to at most twice `within`. While it is the right one, nothing is sent."""
@@ -38,6 +43,7 @@ class Session(asyncpg.Connection):
         while wanted / 2 > max(within, SHORTEST):
             wanted /= 2
         if wanted != self.limit:
+            self.limit = 0.0  # unknown, should this be cancelled half-way
             await self.execute(f"SET statement_timeout = {round(wanted * 1000)}")
             self.limit = wanted
 
@@ -87,10 +93,13 @@ async def pool(settings: Settings, service: str, *, plan_once: bool = False) -> 
             made.terminate()
 
 
-async def _as_it_was(_: asyncpg.Connection) -> None:
-    """Between two uses nothing is reset: but for the time limit, which `Session` knows, no session state is changed.
-    (asyncpg ends a transaction left open.)
+async def _as_it_was(session: Any) -> None:
+    """Between two uses nothing is reset, unless the last one was given up: between preparing a statement and executing
+    it the server is left in a transaction, whose locks stay and whose time limit hits the next user.
     """
+    if session.interrupted:
+        await session.execute("ROLLBACK")
+        session.interrupted = False
 
 
 async def fetch(pool: Pool, statement: str, arguments: Sequence[Any], within: float) -> list[Record]:
@@ -137,5 +146,9 @@ async def _borrowed(pool: Pool, within: float) -> AsyncIterator[Connection]:
     try:
         await cast(Session, borrowed).bound(within)
         yield borrowed
+    except BaseException:
+        with suppress(AttributeError):  # the connection has gone, and its proxy is empty
+            cast(Session, borrowed).interrupt()
+        raise
     finally:
         await pool.release(borrowed, timeout=RELEASING)

@@ -22,7 +22,7 @@ from shared import contract, discovery, errors, metrics, origin, parts, tracing
 from shared.calling import encode, traced
 from shared.contract import Call, Endpoint, Peer
 from shared.discovery import Tally
-from shared.line import LEAVING, TROUBLE, Line, Message, failure
+from shared.line import LEAVING, TROUBLE, Fetching, Line, Message, failure
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Server:
 
     def __init__(self, line: Line, settings: Settings) -> None:
         self._line = line
+        self._fetching = Fetching(line)
         self._settings = settings
         self._listeners: list[Listener] = []
         self._tallies: list[Tally] = []
@@ -161,6 +162,8 @@ class Server:
     async def _accept(self, msg: Msg, tally: Tally, answer: Answer, largest: int) -> None:
         if msg.reply in self._held:  # sent again while we work on it: it has one reply
             return
+        if msg.reply and not self._line.may_reply(msg.reply):
+            return
         if len(self._working) >= self._settings.concurrency:
             metrics.REFUSED.labels(tally.service).inc()
             await self._line.reply(msg, self._failure(errors.Busy()))
@@ -191,7 +194,8 @@ class Server:
         """The reply, and how it is called: ok, or the name of an error."""
         try:
             async with asyncio.timeout(min(self._settings.deadline, _within(msg))):
-                reply = self._line.offer(await answer(await self._line.whole(msg, largest)))
+                async with self._fetching.whole(msg, largest) as message:
+                    reply = self._line.offer(await answer(message))
                 return reply, reply.headers.get(contract.ERROR_NAME, "ok")
         except TimeoutError:
             return self._failure(errors.DeadlineSpent()), "DeadlineSpent"

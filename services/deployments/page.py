@@ -21,7 +21,7 @@ AT_ONCE = 200  # rows read and printed before others get their turn
 async def page(pool: Pool, kept: Kept, selection: Selection) -> Page:
     """The page, the count, or both."""
     if not selection.limit:
-        return Page(count=await _count(pool, selection) if selection.count else 0)
+        return Page(b"[]", await _count(pool, selection) if selection.count else 0)
     count, found = await _found(pool, kept, *statements.page(selection), selection.within)
     return Page(b"[%b]" % b",".join(row.row or b"" for row in found), count, _tag(found))
 
@@ -36,7 +36,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _tag(found: Sequence[Row]) -> bytes:
-    return _digest(b"".join(row.tag for row in found)) if found else Page().tag
+    return _digest(b"".join(row.tag for row in found)) if found else b""
 
 
 async def by_id(pool: Pool, kept: Kept, request: DeploymentById) -> Row:
@@ -50,7 +50,7 @@ async def by_name(pool: Pool, kept: Kept, request: DeploymentByName) -> Row:
 
 async def _one(pool: Pool, kept: Kept, condition: str, arguments: Sequence[Any], within: float) -> Row:
     _, found = await _found(pool, kept, statements.one(condition), arguments, within)
-    return found[0] if found else Row()
+    return found[0] if found else Row(None)
 
 
 class _Changed(Exception):

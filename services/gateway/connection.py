@@ -24,24 +24,38 @@ KEEPALIVE = 5.0  # seconds, as Prefect's server
 AT_ONCE = struct.pack("ii", 1, 0)  # the kernel's `linger`: on, for no time
 LINGERING = 2.0  # seconds in which a client may notice that the rest of its body is not wanted
 UNTAKEN = 256 * 1024 * 1024  # bytes of answers that wait for their clients, in all
+CONNECTIONS = 1000  # at a time; with more, file descriptors run out
+LONGEST_HEAD = 512 * 1024  # bytes that may arrive while no request is known yet
 LONGEST_LINE = 64 * 1024  # bytes of a request line or header, as uvicorn's parser
 
 
 class Connection(web.RequestHandler):
     """aiohttp's, with a limit on the time a client takes for an answer, and with our words for broken requests."""
 
-    __slots__ = ("_patience", "_server", "_waiting")
+    __slots__ = ("_head", "_patience", "_server", "_waiting")
 
     def __init__(self, server: "Server", patience: float, **told: Any) -> None:
         super().__init__(server, **told)
         self._patience = patience
         self._server = server
         self._waiting: asyncio.TimerHandle | None = None
+        self._head = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Cuts off whose head does not end; aiohttp bounds each of its lines, not all of them."""
+        waits = self._waiter is not None and not self._waiter.done()  # for a request
+        self._head = self._head + len(data) if waits else 0
+        if self._head > LONGEST_HEAD and self.transport is not None:
+            _cut_off(self.transport)
+        else:
+            super().data_received(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """An answer counts as sent when the kernel has all of it, so a connection that closes leaves nothing behind."""
         super().connection_made(transport)
         cast(asyncio.Transport, transport).set_write_buffer_limits(0)
+        if len(self._server.connections) > CONNECTIONS:
+            transport.abort()  # type: ignore[attr-defined]
 
     def pause_writing(self) -> None:
         """The kernel takes no more, because the client does not read."""
@@ -118,7 +132,7 @@ class Server(web.Server):
         size = transport.get_write_buffer_size()
         self._untaken[connection] = transport, size
         self._held += size
-        if self._held > UNTAKEN and len(self._untaken) > 1:
+        while self._held > UNTAKEN and len(self._untaken) > 1:
             oldest = next(iter(self._untaken))
             _cut_off(self._untaken[oldest][0])
             self.let_go(oldest)

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 from prometheus_client import Counter, Histogram
 
-from services.gateway import auth, envelope, http, problems
+from services.gateway import auth, decode, envelope, http, problems
 from services.gateway.connection import Server
 from services.gateway.fanout import Answering
 from services.gateway.http import Context, Path, Route
@@ -25,12 +25,13 @@ from services.gateway.places import Places
 from services.gateway.problems import Answer, Problem, Unauthorized
 from shared import metrics, origin, tracing
 from shared.bus import Bus
+from shared.errors import Busy, Unavailable
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
 URL_PUNCTUATION = ":/%#?=@[]!$&'()*+,;"
-BACKLOG = 128  # connections that wait to be accepted
+BACKLOG = 2048  # connections that wait to be accepted
 FAREWELL = 0.1  # seconds in which what was sent before the door closed may still arrive
 OTHER = "other"  # the name of what is no endpoint
 
@@ -68,9 +69,8 @@ def _tell(endpoint: str, request: web.BaseRequest, status: int, size: int, secon
     taken, sent = _counters(endpoint, status)
     taken.observe(seconds)
     sent.inc(size)
-    level = logging.WARNING if status >= 500 else logging.DEBUG
-    if log.isEnabledFor(level):
-        log.log(level, "%s %.200r %d %.1f ms", request.method, request.rel_url.raw_path, status, 1000 * seconds)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug("%s %.200r %d %.1f ms", request.method, request.rel_url.raw_path, status, 1000 * seconds)
 
 
 @cache
@@ -92,9 +92,11 @@ async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, An
             raise Problem(405, "Method Not Allowed", {"allow": route.method})
         return endpoint, await route.respond(context, request, found)
     except Exception as error:  # this is a door: every error gets its answer in problems
-        answer = problems.answer_to(error)
+        answer = await decode.aside(request.content_length or 0, problems.answer_to, error)
         if answer.status == 500:
             log.exception("%s failed", endpoint)
+        elif isinstance(error, Unavailable) and not isinstance(error, Busy):
+            log.warning("%s: %r", endpoint, error)
         return endpoint, answer
 
 
@@ -120,7 +122,9 @@ def _redirect(request: web.BaseRequest, path: str) -> Answer:
     if bare == path or _find(bare)[0] is None:
         raise problems.not_found()
     _, question, query = request.raw_path.partition("?")
-    location = quote(f"{request.scheme}://{request.host}{bare}{question}{query}", safe=URL_PUNCTUATION)
+    location = quote(
+        f"{request.scheme}://{request.host}{bare}{question}{query}", safe=URL_PUNCTUATION, errors="surrogateescape"
+    )
     return Answer(b"", 307, {"location": location}, content_type="")
 
 

@@ -90,7 +90,7 @@ async def fetch(calls: Calls, asked: Plan) -> Page:
     try:
         selection = replace(asked.selection, **await _keys(calls, asked))
     except NothingPasses:
-        return Page()
+        return Page(etag.EMPTY, 0)
     if isinstance(selection, RunLeg):
         return await _owned(calls, selection)
     return await calls.call(PAGE, selection)
@@ -120,7 +120,7 @@ async def _owned(calls: Calls, leg: RunLeg) -> Page:
     """The page that owners of runs fill. It is cut where the runs are; who prints it is told the ids of its rows."""
     owners = await calls.call(RUNS, leg)
     if not owners.packed:
-        return Page(count=owners.count)
+        return Page(etag.EMPTY, owners.count)
     rows = Selection(deployment_ids=owners.packed, sort=leg.sort, limit=len(owners.packed) // KEY_SIZE)
     return replace(await calls.call(PAGE, rows), count=owners.count)
 

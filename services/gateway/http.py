@@ -36,6 +36,7 @@ class Context:
     settings: Settings
     places: Places
     leaving: bool = False
+    probe: asyncio.Task[list[str]] | None = None
 
 
 Path = Mapping[str, str]
@@ -107,10 +108,17 @@ async def ready(context: Context, request: web.BaseRequest, _: Path) -> Answer:
     check_version(request)
     if context.leaving:
         return _not_ready(["leaving"])
-    calls = [context.bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in READY.values()]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    missing = [name for name, result in zip(READY, results, strict=True) if isinstance(result, BaseException)]
+    if context.probe is None or context.probe.done():  # one for all who ask at a time: anybody may ask
+        context.probe = asyncio.create_task(_missing(context.bus))
+    missing = await asyncio.shield(context.probe)
     return _not_ready(missing) if missing else Answer(b'{"message":"OK"}')
+
+
+async def _missing(bus: Bus) -> list[str]:
+    """The services that do not answer, or whose database does not."""
+    calls = [bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in READY.values()]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    return [name for name, result in zip(READY, results, strict=True) if isinstance(result, BaseException)]
 
 
 def _not_ready(why: list[str]) -> Answer:

@@ -16,6 +16,7 @@ from shared.errors import Busy
 from shared.settings import Settings
 
 BODIES = 4  # of the largest size, held at a time
+SMALL = 64 * 1024  # bytes; bodies up to here are let in while large ones fill that measure
 
 _REFUSED = metrics.REFUSED.labels("gateway")
 
@@ -32,7 +33,7 @@ class Places:
     @contextmanager
     def one(self) -> Iterator[None]:
         """A place for a search. Raises Busy when there is none."""
-        if self._taken >= self._settings.concurrency:
+        if self._taken >= self._settings.gateway_concurrency:
             raise _busy("as many searches as this process takes")
         self._taken += 1
         try:
@@ -72,7 +73,7 @@ class Places:
     def _check_size(self, size: int) -> None:
         if size > self._settings.max_body:
             raise Problem(413, "Request Entity Too Large")
-        if self._held > BODIES * self._settings.max_body:
+        if size > SMALL and self._held > BODIES * self._settings.max_body:
             raise _busy("bodies that fill the memory set apart for them")
 
 

@@ -57,10 +57,10 @@ def searching(answering: Answering, kind: type[Count], settings: Settings) -> On
             try:
                 return await found(message.payload, packed, headers.get(WITHIN.lower(), "inf"))
             except Exception as error:  # this is a door: every error gets its answer in problems
-                refusal = problems.answer_to(error)
+                refusal = await decode.aside(len(message.payload), problems.answer_to, error)
                 if refusal.status == 500:
                     log.exception("a search on the bus failed")
-                return _reply(refusal, packed)
+                return await _reply(refusal, packed)
 
     async def found(payload: bytes, packed: bool, within: str) -> Message:
         largest = settings.default_limit
@@ -70,7 +70,7 @@ def searching(answering: Answering, kind: type[Count], settings: Settings) -> On
         sent = await decode.aside(len(payload), read, payload)
         search = await decode.aside(len(payload), decode.settled, sent, largest)
         deadline = Deadline(min(settings.deadline, _within(within)))
-        return _reply(Answer((await answering(search, deadline)).body), packed)
+        return await _reply(Answer((await answering(search, deadline)).body), packed)
 
     return answer
 
@@ -82,14 +82,15 @@ def _within(seconds: str) -> float:
         raise problems.Problem(400, f"{WITHIN} is not a number of seconds") from None
 
 
-def _reply(answer: Answer, packed: bool) -> Message:
+async def _reply(answer: Answer, packed: bool) -> Message:
     headers = {CONTENT_TYPE: MSGPACK} if packed else {}
     if answer.status != 200:
         headers |= {
             ERROR_CODE: str(answer.status),
             ERROR_NAME: "Search refused" if answer.status < 500 else "Search failed",
         }
-    return Message(_as_msgpack(answer.body) if packed else answer.body, headers)
+    body = await decode.aside(len(answer.body), _as_msgpack, answer.body) if packed else answer.body
+    return Message(body, headers)
 
 
 def _as_msgpack(body: bytes) -> bytes:

@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeout
 
 from services import embedded
-from shared import bus, errors, parts
+from shared import bus, contract, errors, parts
 from shared.bus import Bus
 from shared.calling import encode
 from shared.contract import (
@@ -53,7 +56,7 @@ async def connect(nats_url: str) -> AsyncIterator[Connect]:
 
 
 async def one_owner(_: RunLeg) -> Owners:
-    return Owners(bytes(16))
+    return Owners(bytes(16), 1)
 
 
 async def never() -> Owners:
@@ -64,7 +67,7 @@ async def never() -> Owners:
 async def test_a_call_is_answered(connect: Connect) -> None:
     server, caller = await connect(), await connect()
     async with server.serve(RUNS, one_owner):
-        assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16))
+        assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16), 1)
 
 
 async def test_nobody_listening_is_absent_at_once(connect: Connect) -> None:
@@ -160,7 +163,7 @@ async def test_requests_are_answered_side_by_side(connect: Connect) -> None:
 
     async def meet(_: RunLeg) -> Owners:
         await everybody_is_here.wait()
-        return Owners()
+        return Owners(b"", 0)
 
     async with server.serve(RUNS, meet):
         await asyncio.gather(*(caller.call(RUNS, RunLeg(), 10) for _ in range(20)))
@@ -172,7 +175,7 @@ async def test_more_than_a_service_takes_is_refused_at_once(connect: Connect) ->
 
     async def waiting(_: RunLeg) -> Owners:
         await release.wait()
-        return Owners()
+        return Owners(b"", 0)
 
     async with server.serve(RUNS, waiting):
         calls = [asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10)) for _ in range(3)]
@@ -181,7 +184,7 @@ async def test_more_than_a_service_takes_is_refused_at_once(connect: Connect) ->
         assert isinstance(refused.exception(), errors.Busy)
         release.set()
         results = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(result == Owners() for result in results) == 2
+    assert sum(result == Owners(b"", 0) for result in results) == 2
 
 
 async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_url: str) -> None:
@@ -191,7 +194,7 @@ async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_u
     async def slow(_: RunLeg) -> Owners:
         accepted.set()
         await release.wait()
-        return Owners(bytes(16))
+        return Owners(bytes(16), 1)
 
     async with bus.connect(Settings(nats_url=nats_url), "leaving") as server:
         await server.up(10)
@@ -199,7 +202,7 @@ async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_u
             call = asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10))
             await accepted.wait()
         asyncio.get_running_loop().call_soon(release.set)
-    assert await call == Owners(bytes(16))
+    assert await call == Owners(bytes(16), 1)
 
 
 async def test_a_lost_connection_that_does_not_come_back_fails_the_calls_in_flight_soon(home: Path) -> None:
@@ -245,7 +248,7 @@ async def test_callers_that_go_away_cost_nothing_for_long(connect: Connect) -> N
             await asyncio.wait([leaving])
         await all_answered(server)
         assert await caller.call(PAGE, Selection(flow_ids=bytes(16)), 5) == Page(b"", 16)
-    assert caller.line.offers.bytes == server.line.offers.bytes == 0
+    assert caller.line.requests.bytes == server.line.replies.bytes == 0
 
 
 async def test_a_large_reply_is_let_go_once_it_is_fetched(connect: Connect) -> None:
@@ -256,7 +259,108 @@ async def test_a_large_reply_is_let_go_once_it_is_fetched(connect: Connect) -> N
 
     async with server.serve(PAGE, large):
         await caller.call(PAGE, Selection(), 10)
-        assert server.line.offers.bytes == 0
+        await let_go(server, caller)
+
+
+async def let_go(server: Bus, caller: Bus) -> None:
+    """Returns when nothing is on offer any more."""
+    async with asyncio.timeout(5):
+        while server.line.replies.bytes:
+            await caller.line.client.flush()
+
+
+async def test_a_large_reply_is_let_go_when_its_caller_leaves(connect: Connect) -> None:
+    """By whatever stage the caller has reached: while it is made, offered, or fetched."""
+    server, caller = await connect("deployments"), await connect("deployments")
+    reply = Page(bytes(30 * MEGABYTE), 1)
+
+    async def large(_: Selection) -> Page:
+        return reply
+
+    async with server.serve(PAGE, large):
+        for attempt in range(20):
+            leaving = asyncio.ensure_future(caller.call(PAGE, Selection(), 30))
+            await asyncio.wait([leaving], timeout=0.003 * attempt)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+        await all_answered(server)
+        assert await caller.call(PAGE, Selection(), 20) == reply
+        await let_go(server, caller)
+
+
+async def test_a_large_reply_that_is_lost_is_asked_of_another_replica(connect: Connect) -> None:
+    good, caller = await connect("deployments"), await connect("deployments")
+    bad = await connect("deployments")
+    offered = []
+
+    async def large(_: Selection) -> Page:
+        return Page(bytes(5 * MEGABYTE), 1)
+
+    async def none_of_it(msg: Msg) -> None:
+        offered.append(msg)
+        headers = {parts.HEADER: f"9999 9999 {parts.SUBJECT}.deployments.gone.1"}
+        await bad.line.client.publish(msg.reply, b"", headers=headers)
+
+    await bad.line.client.subscribe(PAGE.subject, "deployments", cb=none_of_it)
+    await bad.line.client.flush()
+    async with good.serve(PAGE, large):
+        while not offered:
+            assert (await caller.call(PAGE, Selection(), 10)).count == 1
+
+
+async def test_nobody_makes_us_speak_to_a_service_or_to_ourselves(connect: Connect) -> None:
+    """NATS does not check the address that a message asks to reply to."""
+    server, caller = await connect("deployments"), await connect("deployments")
+    worked = asyncio.Event()
+
+    async def page(_: Selection) -> Page:
+        worked.set()
+        return Page(b"[]", 0)
+
+    heard = await caller.line.client.subscribe("classis.v1.flows.>")
+    async with server.serve(PAGE, page):
+        with server.line.inbox() as own:
+            for address in ("classis.v1.flows.keys", own.address, "$SRV.PING"):
+                await caller.line.client.publish(PAGE.subject, encode(Selection(within=5)), address)
+                await caller.line.client.publish(contract.peers("deployments"), b"", address)
+            assert await caller.call(PAGE, Selection(), 5) == Page(b"[]", 0)  # what came before it has been seen
+            assert own.empty
+    with pytest.raises(NatsTimeout):
+        await heard.next_msg(0.1)
+
+
+@pytest.mark.parametrize("reply", [b"{}", msgspec.msgpack.encode({}), msgspec.msgpack.encode({"invented": 1})])
+async def test_a_reply_of_something_else_is_never_an_empty_page(connect: Connect, reply: bytes) -> None:
+    caller, other = await connect("deployments"), await connect("deployments")
+
+    async def answer(msg: Msg) -> None:
+        await msg.respond(reply)
+
+    await other.line.client.subscribe(PAGE.subject, "deployments", cb=answer)
+    await other.line.client.flush()
+    with pytest.raises(errors.OtherVersion):
+        await caller.call(PAGE, Selection(), 5)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"HPUB classis.v1.runs.owners _INBOX.x 14 14\r\nNATS/1.0 \xff\r\n\r\n\r\n", b"PUB classis.v1.runs.owners _INBOX.\xff 0\r\n\r\n",
+     b"PUB classis.v1.runs.owners _INBOX.\x0ba 0\r\n\r\n", b"PUB classis.v1.runs.owners.\x0c\xfe 0\r\n\r\n"],
+)  # fmt: skip
+async def test_a_message_that_nats_py_cannot_read_costs_no_connection(
+    connect: Connect, nats_url: str, line: bytes
+) -> None:
+    server, caller = await connect(), await connect()
+    address = urlsplit(nats_url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    async with server.serve(RUNS, one_owner):
+        writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n' + line + b"PING\r\n")
+        while not (await reader.readline()).startswith(b"PONG"):
+            pass
+        for _ in range(3):
+            assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16), 1)
+        assert server.line.down_since == caller.line.down_since == float("-inf")
+    writer.close()
 
 
 @pytest.mark.parametrize(
@@ -307,20 +411,25 @@ async def test_what_is_published_without_a_reply_address_is_no_harm(connect: Con
     server, caller = await connect(), await connect()
     async with server.serve(RUNS, one_owner):
         await caller.line.client.publish(RUNS.subject, b"junk")
-        assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16))
+        assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16), 1)
 
 
 async def test_listening_before_there_is_a_server(home: Path) -> None:
     with embedded.nats(home) as url, relay(url) as line:
         line.cut()
-        async with bus.connect(Settings(nats_url=line.url), "early") as server, server.serve(RUNS, one_owner):
+        settings = Settings(nats_url=line.url)
+        async with (
+            bus.connect(settings, "runs") as server,
+            bus.connect(settings, "gateway") as caller,
+            server.serve(RUNS, one_owner),
+        ):
             with pytest.raises(errors.DeadlineSpent):
                 await server.up(0.3)
             with pytest.raises(errors.Disconnected):
-                await server.call(RUNS, RunLeg(), 5)
+                await caller.call(RUNS, RunLeg(), 5)
             line.mend()
-            await server.up(10)
-            assert await server.call(RUNS, RunLeg(), 5) == Owners(bytes(16))
+            await asyncio.gather(server.up(10), caller.up(10))
+            assert await caller.call(RUNS, RunLeg(), 5) == Owners(bytes(16), 1)
 
 
 async def test_a_connection_that_hangs_full_of_unsent_bytes_ends_every_call_in_time(home: Path) -> None:
@@ -354,6 +463,6 @@ async def test_an_error_of_the_server_ends_in_a_new_connection(connect: Connect)
     async with server.serve(RUNS, one_owner):
         await caller.line.client._process_err("'authentication expired'")
         async with asyncio.timeout(10):
-            while (found := await answer_or_error(caller)) != Owners(bytes(16)):
+            while (found := await answer_or_error(caller)) != Owners(bytes(16), 1):
                 assert isinstance(found, errors.Disconnected)
                 await asyncio.wait([asyncio.ensure_future(caller.up())], timeout=0.1)

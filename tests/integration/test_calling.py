@@ -24,7 +24,7 @@ from tests.relay import relay
 
 Connect = Callable[..., Awaitable[Bus]]
 Raw = Callable[[], Awaitable[Client]]
-FOUND = Owners(bytes(16))
+FOUND = Owners(bytes(16), 1)
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ async def test_a_refusal_of_the_only_version_there_is_is_trouble_that_passes(con
 
 async def test_a_reply_of_a_newer_version_is_read(connect: Connect, raw: Raw) -> None:
     caller = await connect()
-    await old(await raw(), msgspec.msgpack.encode({"packed": bytes(16), "count": 0, "invented": [1]}))
+    await old(await raw(), msgspec.msgpack.encode({"packed": bytes(16), "count": 1, "invented": [1]}))
     assert await caller.call(RUNS, RunLeg(), 5) == FOUND
 
 

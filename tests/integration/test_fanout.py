@@ -121,7 +121,7 @@ def told(asked: Any) -> Any:
     ("search", "owners", "body"),
     [
         (Count(flow_runs=FlowRunFilter()), Owners(b"", 7), b"7"),
-        (Filter(flow_runs=FlowRunFilter()), Owners(), b"[]"),
+        (Filter(flow_runs=FlowRunFilter()), Owners(b"", 0), b"[]"),
         (Paginate(flow_runs=FlowRunFilter(), page=9), Owners(b"", 7), b'{"results":[],"count":7,"limit":200,"pages":1,"page":9}'),
     ],
 )  # fmt: skip

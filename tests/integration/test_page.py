@@ -378,7 +378,7 @@ async def test_one_deleted_between_the_steps_is_not_there(
     keeping: Reader, writer: asyncpg.Connection, between: list[Any]
 ) -> None:
     between.append(lambda: writer.execute(CHANGES["deleted"]))
-    assert await page.by_id(keeping.pool, keeping.kept, DeploymentById(id=FIRST, within=WITHIN)) == Row()
+    assert await page.by_id(keeping.pool, keeping.kept, DeploymentById(id=FIRST, within=WITHIN)) == Row(None)
     assert not between
 
 
@@ -423,7 +423,7 @@ async def test_equal_tags_are_of_equal_rows(keeping: Reader, writer: asyncpg.Con
     selections = [Selection(limit=limit, offset=offset, within=WITHIN) for limit in (1, 2, 12) for offset in (0, 1, 12)]
     pages = [await keeping.page(selection) for selection in selections]
     assert len({found.tag for found in pages}) == len({found.rows for found in pages}) == 7
-    assert {found.tag for found in pages if found.rows == b"[]"} == {Page().tag}
+    assert {found.tag for found in pages if found.rows == b"[]"} == {b""}
 
 
 async def test_what_is_printed_with_the_present_time_is_not_kept(keeping: Reader, writer: asyncpg.Connection) -> None:

@@ -14,7 +14,7 @@ from services.gateway import connection
 from services.gateway.fanout import Deadline, Found
 from shared.filters import Count
 from tests.conftest import folder
-from tests.doors import COUNT, WITHIN, Held, Wire, head, nothing, on_uvloop, opened, request
+from tests.doors import COUNT, JSON, WITHIN, Held, Wire, head, nothing, on_uvloop, opened, request
 
 SOON = 0.3
 ENDLESS = b"GET /api/health HTTP/1.1\r\nhost: x\r\nx-long: " + b"x" * 10_000
@@ -173,3 +173,26 @@ async def test_before_the_door_is_closed_it_is_said_that_it_will_be(nats_url: st
             reply = await wire.ask("POST", COUNT)
             assert (reply.status, reply.headers["connection"]) == (200, "close")
             assert await wire.rest() == b""
+
+
+@on_uvloop
+async def test_a_head_without_end_is_cut_off(nats_url: str) -> None:
+    async with opened(nats_url, nothing) as connect:
+        wire = await connect()
+        wire.send(b"GET /api/health HTTP/1.1\r\n")
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(10):
+                for number in range(100_000):
+                    wire.send(b"x-%d: %b\r\n" % (number, b"y" * 60_000))
+                    await wire.writer.drain()
+        assert (await (await connect()).ask("GET", "/api/health")).status == 200
+
+
+@on_uvloop
+async def test_many_requests_and_large_bodies_on_one_connection_are_no_endless_head(nats_url: str) -> None:
+    async with opened(nats_url, nothing) as connect:
+        wire = await connect()
+        for size in (10, 1_000_000, 10, 1_000_000):
+            assert (await wire.ask("POST", COUNT, JSON, body=b" " * size + b"{}")).status == 200
+        for _ in range(300):
+            assert (await wire.ask("GET", f"/api/{'x' * 4000}")).status == 404

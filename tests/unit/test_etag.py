@@ -20,8 +20,8 @@ def test_rows_without_a_tag_are_not_known_by_anything() -> None:
 
 
 def test_no_rows_are_the_same_whoever_found_none() -> None:
-    assert etag.of_page(Page()) == etag.of_page(Page(b"[]", 0, TAG)) != ""
-    assert etag.of_page(Page(), 0, 10, 1) != etag.of_page(Page(b"[]", 7, TAG), 7, 10, 2)
+    assert etag.of_page(Page(b"[]", 0)) == etag.of_page(Page(b"[]", 0, TAG)) != ""
+    assert etag.of_page(Page(b"[]", 0), 0, 10, 1) != etag.of_page(Page(b"[]", 7, TAG), 7, 10, 2)
 
 
 @pytest.mark.parametrize(
