@@ -43,12 +43,17 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Cuts off whose head does not end; aiohttp bounds each of its lines, not all of them."""
-        waits = self._waiter is not None and not self._waiter.done()  # for a request
-        self._head = self._head + len(data) if waits else 0
+        if self._awaits_head():
+            self._head += len(data)
         if self._head > LONGEST_HEAD and self.transport is not None:
             _cut_off(self.transport)
-        else:
-            super().data_received(data)
+            return
+        super().data_received(data)
+        if not self._awaits_head():
+            self._head = 0
+
+    def _awaits_head(self) -> bool:
+        return self._waiter is not None and not self._waiter.done()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """An answer counts as sent when the kernel has all of it, so a connection that closes leaves nothing behind."""
