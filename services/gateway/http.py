@@ -58,6 +58,8 @@ async def search(kind: type[Count], context: Context, request: web.BaseRequest, 
     started = perf_counter()
     settings = context.settings
     deadline = Deadline(settings.deadline)
+    if request.content.is_eof():  # nothing is to come, so a refusal need not wait for it
+        context.places.check()
     async with context.places.body(request, min(settings.slow_client, settings.deadline)) as body:
         with context.places.one():
             given, largest = body if envelope.has_json(request) else b"", settings.default_limit

@@ -30,11 +30,15 @@ class Places:
         self._held = 0
         metrics.IN_FLIGHT.labels("http").set_function(lambda: self._taken)
 
+    def check(self) -> None:
+        """Raises Busy while every place is taken."""
+        if self._taken >= self._settings.gateway_concurrency:
+            raise _busy("as many searches as this process takes")
+
     @contextmanager
     def one(self) -> Iterator[None]:
         """A place for a search. Raises Busy when there is none."""
-        if self._taken >= self._settings.gateway_concurrency:
-            raise _busy("as many searches as this process takes")
+        self.check()
         self._taken += 1
         try:
             yield

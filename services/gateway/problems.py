@@ -26,6 +26,11 @@ class Answer:
     content_type: str = "application/json"
 
 
+UNAVAILABLE = Answer(
+    b'{"exception_message":"%b"}' % Unavailable.public.encode(), 503, {"retry-after": RETRY_AFTER}
+)  # made once: under overload it is what most get
+
+
 class Problem(Exception):
     """A refusal that needs no more than a status and a sentence."""
 
@@ -58,7 +63,7 @@ def answer_to(error: Exception) -> Answer:  # noqa: PLR0911 — a table, one lin
         case Unacceptable():
             return Answer(printed({"detail": error.public}), 422)
         case Unavailable():
-            return Answer(printed({"exception_message": error.public}), 503, {"retry-after": RETRY_AFTER})
+            return UNAVAILABLE
         case _:
             return Answer(printed({"exception_message": FleetError.public}), 500)
 
