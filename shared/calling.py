@@ -179,6 +179,8 @@ class Caller:
         try:
             async with self._fetching.whole(reply, parts.LARGEST) as message:
                 return message
+        except errors.Busy:  # it is we who have no room for it
+            raise
         except errors.Unavailable as error:
             raise _Lost from error
 

@@ -20,7 +20,7 @@ from shared.settings import Settings
 Pool = asyncpg.Pool
 Record = asyncpg.Record
 Connection = asyncpg.pool.PoolConnectionProxy
-CONNECTING = 2.0  # seconds a connection may take to be made
+CONNECTING = 5.0  # seconds a connection may take to be made
 CLOSING = 2.0  # seconds a connection gets to close before it is cut
 RELEASING = 0.5  # seconds the server gets to confirm that a statement is cancelled before its connection is cut
 SHORTEST = 0.1  # seconds; a server's time limit is not set lower

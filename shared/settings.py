@@ -52,7 +52,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     default_limit: Annotated[int, Meta(ge=0), described("rows of a page by default and at most")] = 200
     pool_size: Annotated[Size, described("connections to Postgres per service; deployments: twice")] = 8
     concurrency: Annotated[Size, described("requests one service works on or keeps waiting; beyond it, 503")] = 128
-    gateway_concurrency: Annotated[Size, described("the same for searches by HTTP: more only wait longer")] = 32
+    gateway_concurrency: Annotated[Size, described("the same for searches by HTTP: more only wait longer")] = 64
     share_searches: Annotated[bool, described("true: equal searches at the same time are answered as one")] = True
     max_body: Annotated[Size, described("largest request body; beyond it, 413")] = 8 * 1024 * 1024
     row_cache: Annotated[int, Meta(ge=0), described("memory for printed rows; 0 keeps none")] = 64 * 1024 * 1024
