@@ -26,8 +26,17 @@ header `{contract.WITHIN}` gives the seconds you are willing to wait.
 replies "no responders".
 
 **Large payloads.** A message or reply beyond the server's `max_payload` arrives empty, with the header
-`{parts.HEADER}: <bytes in all> <bytes a part> <subject>`: request that subject with `0`, `1`, … as the message and join
-the replies. The typed client in `shared/client.py` does it for you.
+`{parts.HEADER}: <bytes in all> <bytes a part> <subject>`: request that subject with `0`, `1`, … as the message, join
+the replies, and publish an empty message there when you need no more. The typed client in `shared/client.py` does it for
+you.
+
+**Replicas.** Each takes messages in its queue group and, alone, on `<subject>.<replica id>`. Two more subjects are each
+replica's: `classis.v1.<service>.peers` is answered with a `Peer` by all of them (the message is a call's reply address:
+who holds it?), and on `classis.v1.<service>.released` a caller publishes the reply address of a call it gives up, which
+stops the work. `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` are answered as NATS's services framework does. The headers
+`{contract.REQUEST_ID}` and `{contract.TRACEPARENT}` go into the logs and traces of all who work on a search.
+
+A reply address that begins with `classis.` or `$`, or is the service's own, gets no reply.
 """
 
 PUBLIC_ERRORS = "400, 413, 422, 500 and 503, with the body that HTTP would have"
