@@ -27,8 +27,8 @@ replies "no responders".
 
 **Large payloads.** A message or reply beyond the server's `max_payload` arrives empty, with the header
 `{parts.HEADER}: <bytes in all> <bytes a part> <subject>`: request that subject with `0`, `1`, … as the message, join
-the replies, and publish an empty message there when you need no more. The typed client in `shared/client.py` does it for
-you.
+the replies, and publish an empty message there when you need no more. The typed client in `shared/client.py` does it
+for you.
 
 **Replicas.** Each takes messages in its queue group and, alone, on `<subject>.<replica id>`. Two more subjects are each
 replica's: `classis.v1.<service>.peers` is answered with a `Peer` by all of them (the message is a call's reply address:
