@@ -57,6 +57,22 @@ async def test_the_servers_time_limit_follows_what_is_left(pool: postgres.Pool) 
         assert max(within, 0.2) <= shown <= 2 * max(within, 0.2)
 
 
+async def test_whoever_gives_up_leaves_a_connection_as_it_was(pool: postgres.Pool, postgres_dsn: str) -> None:
+    """At whatever moment: while the time limit is set, a statement is prepared, or executed."""
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'classis-runs' AND state <> 'idle'"
+    looking = await asyncpg.connect(postgres_dsn)
+    for attempt in range(400):
+        fetching = asyncio.ensure_future(postgres.fetch(pool, f"SELECT {attempt}, count(*) FROM flow", (), 0.3))
+        for _ in range(attempt % 100):
+            await asyncio.sleep(0)  # so many turns of the event loop later
+        fetching.cancel()
+        await asyncio.wait([fetching])
+        assert await looking.fetchval(busy) == 0, f"after {attempt}"
+        [[limit]] = await postgres.fetch(pool, "SHOW statement_timeout", (), 3)
+        assert limit == "3s", f"after {attempt}"
+    await looking.close()
+
+
 async def test_nothing_is_sent_while_the_limit_is_right(pool: postgres.Pool) -> None:
     async with postgres.connection(pool, 3) as borrowed:
         session: Any = borrowed
