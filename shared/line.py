@@ -1,4 +1,4 @@
-"""One connection to NATS: messages out, replies in, and payloads larger than a message, which go in parts.
+"""One connection to NATS: messages out, replies in, and payloads larger than a message on offer (`shared.parts`).
 
 Replies arrive at one subscription of our own, told apart by the last token of their subject, so that a lost connection
 is known at once to everybody who waits for one.
@@ -9,8 +9,7 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
@@ -23,18 +22,15 @@ from nats.errors import Error as NatsError
 
 from shared import contract, errors, metrics, parts
 from shared.natsclient import SteadyClient
-from shared.parts import Offer, Offers, Room
+from shared.parts import Offer, Offers
 
 log = logging.getLogger(__name__)
 
 Headers = Mapping[str, str]
 
 HEADROOM = 1024  # bytes of a message left for the protocol and headers
-PARTS_AT_ONCE = 4  # of one payload
-PARTS_ON_THE_WAY = 16  # of all requests, or replies: what arrives faster than we read makes the server cut us off
 TROUBLE = (NatsError, OSError, TimeoutError)  # what nats-py raises when the connection goes while it is in use
 OFFER_KEPT = 30.0  # seconds an offered payload waits to be fetched
-PART_WITHIN = 3.0  # seconds one part may take
 LEAVING = 2.0  # seconds NATS gets to confirm that we leave
 TOLD = 100  # kinds of trouble that are remembered as told
 TOLD_BELOW = 1024 * 1024  # bytes unsent; with more, nats-py makes who publishes wait
@@ -271,62 +267,6 @@ class Line:
         index = int(asked) if asked.isdigit() and len(asked) < 10 else -1
         part = self.requests.part(token, index) or self.replies.part(token, index)
         await self.reply(msg, failure(errors.DeadlineSpent()) if part is None else Message(part))
-
-
-class Fetching:
-    """Takes in others' payloads, in parts where they are large. Requests and replies are fetched apart from each other,
-    so that who asks for too much keeps nobody from an answer.
-    """
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-        self._room = Room()
-        self._on_the_way = asyncio.Semaphore(PARTS_ON_THE_WAY)
-
-    @asynccontextmanager
-    async def whole(self, msg: Msg, largest: int) -> AsyncIterator[Message]:
-        """The message with its payload, while the block runs. Raises Malformed, Busy or another Unavailable."""
-        headers = msg.headers or {}
-        if parts.HEADER not in headers:
-            yield Message(msg.data, headers)
-            return
-        offer = parts.read(headers[parts.HEADER], largest)
-        with self._room.taken(offer.total):
-            try:
-                payload = await self._joined(offer)
-            finally:
-                await self._line.tell(offer.subject, b"")
-            yield Message(payload, headers)
-
-    async def _joined(self, offer: Offer) -> bytes:
-        found: list[bytes] = [b""] * offer.number
-        indices = iter(range(offer.number))
-
-        async def fetch() -> None:
-            for index in indices:
-                found[index] = await self._part(offer.subject, index)
-
-        # No TaskGroup: on Python 3.11 one whose child fails leaves this task marked as cancelled.
-        fetching = [asyncio.ensure_future(fetch()) for _ in range(min(PARTS_AT_ONCE, offer.number))]
-        try:
-            await asyncio.gather(*fetching)
-        finally:
-            for task in fetching:
-                task.cancel()
-        payload = b"".join(found)
-        if len(payload) != offer.total:
-            raise errors.Malformed("the parts are not what was offered")
-        return payload
-
-    async def _part(self, subject: str, index: int) -> bytes:
-        async with self._on_the_way:
-            with self._line.inbox() as inbox:
-                await self._line.send(subject, Message(b"%d" % index), inbox)
-                reply = await inbox.next(PART_WITHIN)
-        if reply is None:
-            raise errors.DeadlineSpent(f"a part did not come within {PART_WITHIN} s")
-        raise_for(reply.headers or {})
-        return bytes(reply.data)
 
 
 def raise_for(headers: Headers) -> None:

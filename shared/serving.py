@@ -22,7 +22,8 @@ from shared import contract, discovery, errors, metrics, origin, parts, tracing
 from shared.calling import encode, traced
 from shared.contract import Call, Endpoint, Peer
 from shared.discovery import Tally
-from shared.line import LEAVING, TROUBLE, Fetching, Line, Message, failure
+from shared.fetching import Fetching
+from shared.line import LEAVING, TROUBLE, Line, Message, failure
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)

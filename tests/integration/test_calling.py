@@ -203,6 +203,7 @@ async def old(client: Client, reply: bytes, headers: dict[str, str] | None = Non
         await msg.respond(reply) if headers is None else await client.publish(msg.reply, reply, headers=headers)
 
     await client.subscribe(RUNS.subject, RUNS.service, cb=answer)
+    await client.subscribe(contract.peers(RUNS.service))  # where it says nothing; on a slow machine it may be asked
     await client.flush()
 
 
