@@ -13,6 +13,16 @@ REQUESTS = Histogram(
 )
 SENT = Counter("classis_http_response_bytes", "Bytes of bodies, before compression", ["endpoint"])
 
+# --- the gateway's upstream
+UPSTREAM = Histogram(
+    "classis_upstream_seconds", "Waiting for the head of an answer", ["outcome"], buckets=SECONDS
+)  # outcome: 2xx and so on, or failed
+TUNNELS = Gauge("classis_upstream_tunnels", "WebSockets that are open through the gateway")
+FALLBACKS = Counter("classis_fallback", "Searches passed on because the fleet could not answer", ["reason"])
+SHADOWS = Counter(
+    "classis_shadow", "Searches that the upstream was asked too", ["outcome"]
+)  # same, moved, different, failed, skipped
+
 # --- the bus; `service` is the one that is asked, `outcome` is ok or the error's name
 CALLS = Histogram("classis_call_seconds", "Waiting for a service", ["subject", "outcome"], buckets=SECONDS)
 SERVED = Histogram("classis_served_seconds", "Answering a message", ["subject", "outcome"], buckets=SECONDS)
@@ -27,6 +37,8 @@ RECONNECTS = Counter("classis_bus_reconnects", "Connections to NATS made anew")
 
 # --- the database
 QUERIES = Histogram("classis_query_seconds", "One use of a connection to Postgres", ["outcome"], buckets=SECONDS)
+FRESHNESS = Counter("classis_replica_reads", "Uses of a replica, by how it came to be current", ["outcome"])
+# outcome: current (at once), waited, primary (asked instead)
 ROWS = Counter("classis_rows", "Rows or keys found", ["service"])
 STRATEGIES = Counter("classis_strategy", "Runs legs answered, by strategy", ["strategy"])
 POOL = Gauge("classis_pool_connections", "Connections to Postgres", ["pool", "state"])  # state: open, idle

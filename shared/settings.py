@@ -33,6 +33,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     flows_postgres_dsn: Annotated[str, described("another database for this service")] = ""
     runs_postgres_dsn: Annotated[str, described("another database for this service")] = ""
     work_pools_postgres_dsn: Annotated[str, described("another database for this service")] = ""
+    primary_postgres_dsn: Annotated[
+        str, described("the primary, where those above are replicas; see docs/operate.md")
+    ] = ""
     nats_url: Annotated[str, described("one or several servers, separated by commas")] = "nats://127.0.0.1:4222"
     nats_user: Annotated[str, described("user, unless the URL names one")] = ""
     nats_password: Annotated[str, described("password of that user")] = ""
@@ -45,6 +48,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: Annotated[str, described("address the gateway listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), described("port the gateway listens on")] = 4200
     api_auth_string: Annotated[str, described("user:password that clients must send, as Prefect's server asks")] = ""
+    csrf_protection_enabled: Annotated[
+        bool, described("true: searches need a CSRF token, as Prefect's server asks")
+    ] = False
+    upstream: Annotated[str, described("Prefect's server, http://…; what is not answered here is passed on to it")] = ""
+    upstream_patience: Annotated[Positive, described("time the upstream may be silent while it owes an answer")] = 60.0
+    fallback: Annotated[
+        int, Meta(ge=0), described("searches the upstream answers at a time when we cannot; 0: none")
+    ] = 8
+    shadow: Annotated[float, Meta(ge=0, le=1), described("share of searches the upstream is asked too, to compare")] = (
+        0.0
+    )
+    record: Annotated[str, described("file that searches are added to, for `classis compare`")] = ""
+    max_connections: Annotated[Size, described("clients' connections one gateway keeps open; beyond it, none")] = 1000
     metrics_port: Annotated[int, Meta(ge=0, le=65535), described("port for /metrics, /health, /ready; 0: none")] = 0
     deadline: Annotated[Positive, described("time one request may take")] = 10.0
     slow_client: Annotated[Positive, described("time a client may take to send a request or take an answer")] = 10.0
