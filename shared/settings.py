@@ -162,6 +162,8 @@ def read(environment: Mapping[str, str]) -> Settings:
                 f"{PREFIX}{name.upper()}: takes postgresql://user:password@host:5432/database?sslmode=…;"
                 " in a user or password, write @ : / ? # % and blanks as %40 …"
             )
+    if settings.upstream and not _names_a_server(settings.upstream):
+        raise SettingsError(f"{PREFIX}UPSTREAM: takes http://host:port or https://host, without a path")
     _check_nats(settings)
     return settings
 
@@ -207,6 +209,15 @@ def _names_a_database(dsn: str) -> bool:
     found = [_HOST.fullmatch(host) for host in hosts.split(",")]
     right = url.scheme in {"postgresql", "postgres"} and all(one and int(one["port"] or 1) < 65536 for one in found)
     return right and not url.fragment and "@" not in url.path and not re.search(r"\s", dsn)
+
+
+def _names_a_server(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        right = url.scheme in {"http", "https"} and url.hostname and url.port != 0 and _HOST.fullmatch(url.netloc)
+    except ValueError:
+        return False
+    return bool(right) and url.path in {"", "/"} and not url.query and not url.fragment
 
 
 def _shown(name: str, value: object) -> str:

@@ -24,7 +24,6 @@ KEEPALIVE = 5.0  # seconds, as Prefect's server
 AT_ONCE = struct.pack("ii", 1, 0)  # the kernel's `linger`: on, for no time
 LINGERING = 2.0  # seconds in which a client may notice that the rest of its body is not wanted
 UNTAKEN = 256 * 1024 * 1024  # bytes of answers that wait for their clients, in all
-CONNECTIONS = 1000  # at a time; with more, file descriptors run out
 LONGEST_HEAD = 512 * 1024  # bytes that may arrive while no request is known yet
 LONGEST_LINE = 64 * 1024  # bytes of a request line or header, as uvicorn's parser
 
@@ -59,7 +58,7 @@ class Connection(web.RequestHandler):
         """An answer counts as sent when the kernel has all of it, so a connection that closes leaves nothing behind."""
         super().connection_made(transport)
         cast(asyncio.Transport, transport).set_write_buffer_limits(0)
-        if len(self._server.connections) > CONNECTIONS:
+        if len(self._server.connections) > self._server.most:
             transport.abort()  # type: ignore[attr-defined]
 
     def pause_writing(self) -> None:
@@ -129,6 +128,7 @@ class Server(web.Server):
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
         )
+        self.most = settings.max_connections
         self._untaken: dict[Connection, tuple[asyncio.Transport, int]] = {}  # the oldest first
         self._held = 0
 

@@ -17,12 +17,13 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 from prometheus_client import Counter, Histogram
 
-from services.gateway import auth, decode, envelope, http, problems
+from services.gateway import auth, decode, envelope, http, problems, upstream
 from services.gateway.connection import Server
+from services.gateway.fallback import Fallback
 from services.gateway.fanout import Answering
 from services.gateway.http import Context, Path, Route
 from services.gateway.places import Places
-from services.gateway.problems import Answer, Problem, Unauthorized
+from services.gateway.problems import Answer, Problem, Unauthorized, Unreachable
 from shared import metrics, origin, tracing
 from shared.bus import Bus
 from shared.errors import Busy, Unavailable
@@ -34,17 +35,23 @@ URL_PUNCTUATION = ":/%#?=@[]!$&'()*+,;"
 BACKLOG = 2048  # connections that wait to be accepted
 FAREWELL = 0.1  # seconds in which what was sent before the door closed may still arrive
 OTHER = "other"  # the name of what is no endpoint
+UPSTREAM = "upstream"  # and of what is passed on
 
 
-async def respond(context: Context, request: web.BaseRequest) -> web.Response:
-    """Every answer leaves through `envelope`, and the last one of a connection says so."""
+async def respond(context: Context, request: web.BaseRequest) -> web.StreamResponse:
+    """Every answer of ours leaves through `envelope`, and the last one of a connection says so."""
     started = perf_counter()
     name = origin.named(request.headers.get("x-request-id"))
     origin.request_id.set(name)
     endpoint, size = OTHER, 0
-    made = envelope.preflight(request, context.settings)
+    made: web.StreamResponse | None = None
+    if context.upstream is None:
+        made = envelope.preflight(request, context.settings)
     if made is None:
         endpoint, answer = await _traced(context, request)
+        if isinstance(answer, web.StreamResponse):  # the upstream's, and sent
+            _tell(endpoint, request, answer.status, 0, perf_counter() - started)
+            return answer
         made = await envelope.response(answer, request, context.settings)
         size = len(answer.body) if made.status != 304 else 0
     made.headers["x-request-id"] = name
@@ -55,7 +62,7 @@ async def respond(context: Context, request: web.BaseRequest) -> web.Response:
     return made
 
 
-async def _traced(context: Context, request: web.BaseRequest) -> tuple[str, Answer]:
+async def _traced(context: Context, request: web.BaseRequest) -> tuple[str, Answer | web.StreamResponse]:
     """As `_answered`, within a span of the caller's trace."""
     parent, method = request.headers.get("traceparent", ""), request.method
     with tracing.span("request", parent=parent, kind="server", **{"http.request.method": method}) as span:
@@ -67,7 +74,8 @@ async def _traced(context: Context, request: web.BaseRequest) -> tuple[str, Answ
 
 def _tell(endpoint: str, request: web.BaseRequest, status: int, size: int, seconds: float) -> None:
     taken, sent = _counters(endpoint, status)
-    taken.observe(seconds)
+    if status != 101:  # a WebSocket lasts as long as it lasts
+        taken.observe(seconds)
     sent.inc(size)
     if log.isEnabledFor(logging.DEBUG):
         log.debug("%s %.200r %d %.1f ms", request.method, request.rel_url.raw_path, status, 1000 * seconds)
@@ -78,24 +86,29 @@ def _counters(endpoint: str, status: int) -> tuple[Histogram, Counter]:
     return metrics.REQUESTS.labels(endpoint, str(status)), metrics.SENT.labels(endpoint)
 
 
-async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, Answer]:
+async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, Answer | web.StreamResponse]:
     """The name of the endpoint, and its answer or what went wrong."""
     path = unquote(request.raw_path.partition("?")[0])
-    route, found = _find(path)
+    route, found = _find(context, path)
     endpoint = route.name if route else OTHER
     try:
+        if context.upstream and (route is None or request.method != route.method):
+            endpoint = UPSTREAM
+            return endpoint, await context.upstream.passed_on(request, closing=context.leaving)
         if not _may_ask(context.settings, request, path):
             raise Unauthorized
         if route is None:
-            return endpoint, _redirect(request, path)
+            return endpoint, _redirect(context, request, path)
         if request.method != route.method:
             raise Problem(405, "Method Not Allowed", {"allow": route.method})
         return endpoint, await route.respond(context, request, found)
+    except ConnectionError:  # in the middle of an answer: the connection tells by closing
+        raise
     except Exception as error:  # this is a door: every error gets its answer in problems
         answer = await decode.aside(request.content_length or 0, problems.answer_to, error)
         if answer.status == 500:
             log.exception("%s failed", endpoint)
-        elif isinstance(error, Unavailable) and not isinstance(error, Busy):
+        elif isinstance(error, Unavailable | Unreachable) and not isinstance(error, Busy):
             log.warning("%s: %r", endpoint, error)
         return endpoint, answer
 
@@ -107,19 +120,19 @@ def _may_ask(settings: Settings, request: web.BaseRequest, path: str) -> bool:
     return auth.allows(secret, request.headers.get("authorization"))
 
 
-def _find(path: str) -> tuple[Route | None, Path]:
+def _find(context: Context, path: str) -> tuple[Route | None, Path]:
     """The route of a path, and what the path names. No route of Prefect's matches beyond a line's end."""
     if "\n" not in path:
-        for route in http.ROUTES:
+        for route in http.BEFORE_UPSTREAM if context.upstream else http.ROUTES:
             if found := route.path.fullmatch(path):
                 return route, found.groupdict()
     return None, {}
 
 
-def _redirect(request: web.BaseRequest, path: str) -> Answer:
+def _redirect(context: Context, request: web.BaseRequest, path: str) -> Answer:
     """A trailing slash is sent to the path without it, method kept; anything else is not found."""
     bare = path.rstrip("/")
-    if bare == path or _find(bare)[0] is None:
+    if bare == path or _find(context, bare)[0] is None:
         raise problems.not_found()
     _, question, query = request.raw_path.partition("?")
     location = quote(
@@ -134,7 +147,16 @@ async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIt
 
     Then it is not ready, goes on for as long as is set, and closes the door; what it accepted is finished.
     """
-    context = Context(bus, answering, settings, Places(settings))
+    async with upstream.opened(settings) as behind:
+        fallback = Fallback(behind, settings.fallback) if behind and settings.fallback else None
+        context = Context(bus, answering, settings, Places(settings), behind, fallback)
+        async with _listening(context):
+            yield
+
+
+@asynccontextmanager
+async def _listening(context: Context) -> AsyncIterator[None]:
+    settings = context.settings
     server = Server(partial(respond, context), settings)
     listener = await asyncio.get_running_loop().create_server(server, settings.host, settings.port, backlog=BACKLOG)
     log.info("listening on http://%s:%d", *listener.sockets[0].getsockname()[:2])
@@ -148,6 +170,8 @@ async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIt
                 await asyncio.get_running_loop().connect_accepted_socket(server, late)
         await asyncio.sleep(FAREWELL)
         server.pre_shutdown()
+        if context.upstream:
+            context.upstream.leave()
         await server.shutdown(settings.deadline + settings.slow_client)  # to answer, and for clients to take answers
 
 

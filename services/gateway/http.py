@@ -1,25 +1,31 @@
 """What is asked by HTTP: the routes, and the answer of each, as Prefect's server has them."""
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from aiohttp import web
 
 from services.gateway import decode, envelope, etag, problems
+from services.gateway.fallback import Fallback
 from services.gateway.fanout import Answering, Deadline, Found
 from services.gateway.places import Places
 from services.gateway.problems import Answer, Problem
+from services.gateway.upstream import Upstream
 from shared.bus import Bus
-from shared.contract import BY_ID, BY_NAME, READY, DeploymentById, DeploymentByName, Readiness, Row
+from shared.contract import BY_ID, BY_NAME, READY, Call, DeploymentById, DeploymentByName, Endpoint, Readiness, Row
+from shared.errors import Unavailable
 from shared.filters import Count, Filter, Paginate
 from shared.settings import Settings
 
+Q = TypeVar("Q", bound=Call)
 API_VERSION = "0.8.4"  # of Prefect 3.8.8
 OLDEST_VERSION = (0, 8, 0)
 READY_WITHIN = 2.0
@@ -35,6 +41,8 @@ class Context:
     answering: Answering
     settings: Settings
     places: Places
+    upstream: Upstream | None = None
+    fallback: Fallback | None = None
     leaving: bool = False
     probe: asyncio.Task[list[str]] | None = None
 
@@ -54,20 +62,35 @@ class Route(NamedTuple):
 
 
 async def search(kind: type[Count], context: Context, request: web.BaseRequest, _: Path) -> Answer:
-    """One of the three searches. The order of the checks is Prefect's: syntax, version, values."""
-    started = perf_counter()
+    """One of the three searches."""
+    began = perf_counter()
     settings = context.settings
-    deadline = Deadline(settings.deadline)
-    if request.content.is_eof():  # nothing is to come, so a refusal need not wait for it
+    if request.content.is_eof() and context.fallback is None:  # nothing is to come, so a refusal need not wait for it
         context.places.check()
     async with context.places.body(request, min(settings.slow_client, settings.deadline)) as body:
-        with context.places.one():
-            given, largest = body if envelope.has_json(request) else b"", settings.default_limit
-            sent = await decode.aside(len(given), decode.read, kind, given, largest)
-            check_version(request)
-            asked = await decode.aside(len(given), decode.settled, sent, largest)
-            found = await context.answering(asked, deadline)
-    return Answer(found.body, headers={**_known_by(found.etag), **_timing(found, perf_counter() - started)})
+        return await _or_upstream(context, request, body, _searched(kind, context, request, body, began))
+
+
+async def _searched(kind: type[Count], context: Context, request: web.BaseRequest, body: bytes, began: float) -> Answer:
+    """The fleet's answer. The order of the checks is Prefect's: syntax, version, values."""
+    deadline = Deadline(context.settings.deadline - (perf_counter() - began))
+    with context.places.one():
+        given, largest = body if envelope.has_json(request) else b"", context.settings.default_limit
+        sent = await decode.aside(len(given), decode.read, kind, given, largest)
+        check_version(request)
+        asked = await decode.aside(len(given), decode.settled, sent, largest)
+        found = await context.answering(asked, deadline)
+    return Answer(found.body, headers={**_known_by(found.etag), **_timing(found, perf_counter() - began)})
+
+
+async def _or_upstream(context: Context, request: web.BaseRequest, body: bytes, answering: Awaitable[Answer]) -> Answer:
+    """The fleet's answer, or when it cannot give one, the upstream's."""
+    try:
+        return await answering
+    except Unavailable as error:
+        if context.fallback is None:
+            raise
+        return await context.fallback.answer(request, body, error)
 
 
 def _timing(found: Found, total: float) -> dict[str, str]:
@@ -79,15 +102,18 @@ def _timing(found: Found, total: float) -> dict[str, str]:
 async def by_id(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentById(id=UUID(path["id"].replace("-", "")))
-    with context.places.one():
-        return _row(await context.bus.call(BY_ID, asked, context.settings.deadline))
+    return await _or_upstream(context, request, b"", _single(context, BY_ID, asked))
 
 
 async def by_name(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentByName(flow=path["flow"], deployment=path["deployment"])
+    return await _or_upstream(context, request, b"", _single(context, BY_NAME, asked))
+
+
+async def _single(context: Context, endpoint: Endpoint[Q, Row], asked: Q) -> Answer:
     with context.places.one():
-        return _row(await context.bus.call(BY_NAME, asked, context.settings.deadline))
+        return _row(await context.bus.call(endpoint, asked, context.settings.deadline))
 
 
 def _row(found: Row) -> Answer:
@@ -132,21 +158,50 @@ async def version(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
     return Answer(problems.printed(API_VERSION))
 
 
+async def ready_before(context: Context, request: web.BaseRequest, _: Path) -> Answer:
+    """Whether to send anything here: as long as the upstream is well, for it stands in for the fleet."""
+    return _not_ready(["leaving"]) if context.leaving else await _passed(context, request)
+
+
+async def ui_settings(context: Context, request: web.BaseRequest, _: Path) -> Answer:
+    """Where the web UI finds the API: at the address that the UI came from, so that it does not go around us."""
+    answer = await _passed(context, request)
+    try:
+        settings = json.loads(answer.body)
+        settings["api_url"] = urlsplit(settings["api_url"]).path
+    except (ValueError, TypeError, KeyError):  # not what we know: as it is
+        return answer
+    return replace(answer, body=problems.printed(settings))
+
+
+async def _passed(context: Context, request: web.BaseRequest) -> Answer:
+    assert context.upstream  # noqa: S101 — these routes are for gateways that have one
+    return await context.upstream.answer(request)
+
+
 async def csrf_token(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
     """Prefect's client asks before its first POST; this answer tells it to go on without."""
     raise Problem(422, "CSRF protection is disabled.")
 
 
-ROUTES = [
+READS = [
     Route("filter", re.compile("/api/deployments/filter"), "POST", partial(search, Filter)),
     Route("paginate", re.compile("/api/deployments/paginate"), "POST", partial(search, Paginate)),
     Route("count", re.compile("/api/deployments/count"), "POST", partial(search, Count)),
     Route("by_name", re.compile("/api/deployments/name/(?P<flow>[^/]+)/(?P<deployment>[^/]+)"), "GET", by_name),
     Route("by_id", re.compile(f"/api/deployments/{_ID}"), "GET", by_id),
+]
+ROUTES = [  # without an upstream, all there is
+    *READS,
     Route("health", re.compile("/api/health"), "GET", health),
     Route("ready", re.compile("/api/ready"), "GET", ready),
     Route("version", re.compile("/api/version"), "GET", version),
     Route("csrf_token", re.compile("/api/csrf-token"), "GET", csrf_token),
+]
+BEFORE_UPSTREAM = [  # with one, what is not passed on as it is
+    *READS,
+    Route("ready", re.compile("/api/ready"), "GET", ready_before),
+    Route("ui_settings", re.compile("(/.*)?/ui-settings"), "GET", ui_settings),
 ]
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from services.gateway.validation import Invalid, LimitOutOfRange, Undecodable
 from shared.errors import FleetError, Unacceptable, Unavailable
@@ -39,6 +39,17 @@ class Problem(Exception):
         self.answer = Answer(printed({"detail": detail}), status, headers or {})
 
 
+class Unreachable(Exception):
+    """The upstream gave no answer. The text is for the log."""
+
+    SAYS: ClassVar = {502: "Bad Gateway", 503: Unavailable.public, 504: "Gateway Timeout"}
+
+    def __init__(self, status: int, why: Exception) -> None:
+        super().__init__(f"{type(why).__name__}: {why}")
+        headers = {"retry-after": RETRY_AFTER} if status == 503 else {}
+        self.answer = Answer(printed({"exception_message": self.SAYS[status]}), status, headers)
+
+
 class Unauthorized(Exception):
     """The client did not say what the setting asks for."""
 
@@ -50,7 +61,7 @@ def not_found(what: str = "Not Found") -> Problem:
 def answer_to(error: Exception) -> Answer:  # noqa: PLR0911 — a table, one line per kind
     """The answer that tells a client of an error; an unknown one is a mistake of ours."""
     match error:
-        case Problem():
+        case Problem() | Unreachable():
             return error.answer
         case Invalid():
             return _invalid(error)

@@ -1,0 +1,207 @@
+"""Prefect's own server behind the gateway: what is not answered here is passed on to it, unchanged, and back.
+
+Bodies stream in both directions, compressed or not as they come. What concerns one connection only (RFC 9110, 7.6.1) is
+left out, and who asked is told in `Forwarded`, `X-Forwarded-*` and `Via`. `Host` stays, so that the server's redirects
+lead back here.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from ipaddress import IPv6Address, ip_address
+from time import perf_counter
+
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    ConnectionTimeoutError,
+    DummyCookieJar,
+    TCPConnector,
+    web,
+)
+from multidict import CIMultiDict
+from yarl import URL
+
+from services.gateway import envelope, problems
+from services.gateway.problems import Answer, Problem, Unreachable
+from services.gateway.tunnel import tunnel
+from shared import metrics
+from shared.settings import Settings
+
+log = logging.getLogger(__name__)
+
+CONNECTING = 5.0  # seconds
+KEPT = 2.0  # seconds an idle connection is kept; uvicorn closes them after 5, and a POST must not meet that
+HOP_BY_HOP = {
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
+    "transfer-encoding", "upgrade",
+}  # fmt: skip
+ABOUT_THE_BODY = ("accept-encoding", "content-length", "expect")  # of the request as it came
+NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # by aiohttp, where the client sends none
+
+
+class Upstream:
+    """The server, and the connections to it."""
+
+    def __init__(self, settings: Settings, session: ClientSession) -> None:
+        self._settings = settings
+        self._session = session
+        self._name = f"classis-{secrets.token_hex(4)}"  # of this process in `Via`
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Ends what would go on for ever; other answers are finished."""
+        self._leaving.set()
+
+    async def passed_on(self, request: web.BaseRequest, *, closing: bool) -> web.StreamResponse:
+        """The upstream's answer, sent to the client when this returns; `closing` makes it the connection's last.
+
+        Raises Unreachable, or Problem for a request that cannot be passed on. Should the upstream break off in its
+        answer, so does ours: with the ConnectionError that closes the connection.
+        """
+        upgrade = _upgrade(request)
+        headers = self._headers(request, upgrade)
+        response = await self._asked(request, headers, _body(request) if request.can_read_body else None)
+        try:
+            made = _begun(response, upgrade if response.status == 101 else "")
+            if response.status == 101:
+                return await tunnel(request, response, made, self._leaving)
+            if closing:
+                made.force_close()
+            return await _sent_on(request, response, made)
+        finally:
+            response.close()
+
+    async def answer(self, request: web.BaseRequest, body: bytes = b"") -> Answer:
+        """The upstream's whole answer to a request whose body has been read. Raises as `passed_on`."""
+        headers = self._headers(request, "")
+        for name in ABOUT_THE_BODY:
+            headers.popall(name, None)
+        response = await self._asked(request, headers, body or None)
+        try:
+            content = await response.read()
+        except (ClientError, TimeoutError) as error:
+            raise _unreachable(error) from error
+        finally:
+            response.close()
+        kept = {name: response.headers[name] for name in ("retry-after", "allow") if name in response.headers}
+        return Answer(content, response.status, kept, response.headers.get("content-type", ""))
+
+    async def _asked(
+        self, request: web.BaseRequest, headers: CIMultiDict[str], body: AsyncIterator[bytes] | bytes | None
+    ) -> ClientResponse:
+        """The upstream's answer, of which the head is there."""
+        url = URL(f"{self._settings.upstream.rstrip('/')}{_target(request)}", encoded=True)
+        began, outcome = perf_counter(), "failed"
+        try:
+            response = await self._session.request(
+                request.method, url, headers=headers, data=body, allow_redirects=False, skip_auto_headers=NOT_ADDED
+            )
+            outcome = f"{response.status // 100}xx"
+        except (ClientError, OSError, TimeoutError) as error:
+            if request.content.exception() is not None:
+                raise Problem(400, "Invalid HTTP request received.") from error
+            raise _unreachable(error) from error
+        finally:
+            metrics.UPSTREAM.labels(outcome).observe(perf_counter() - began)
+        return response
+
+    def _headers(self, request: web.BaseRequest, upgrade: str) -> CIMultiDict[str]:
+        """The client's headers as the upstream gets them. Raises Problem when the request has been here before."""
+        if any(self._name in via for via in request.headers.getall("via", ())):
+            log.error("CLASSIS_UPSTREAM leads back to this gateway")
+            raise Problem(508, "Loop Detected")
+        headers = _end_to_end(request.headers.items(), upgrade)
+        if any(not value.isprintable() and "\t" not in value for value in headers.values()):
+            raise Problem(400, "A header is not UTF-8")
+        host, peer = request.headers.get("host", ""), request.remote or "unknown"
+        headers.add("Via", f"1.{request.version.minor} {self._name}")
+        headers.add("Forwarded", f'for={_node(peer)};host="{host}";proto={request.scheme}')
+        headers["X-Forwarded-For"] = ", ".join([*request.headers.getall("x-forwarded-for", ()), peer])
+        headers.setdefault("X-Forwarded-Host", host)
+        headers.setdefault("X-Forwarded-Proto", request.scheme)
+        return headers
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Upstream | None]:
+    """The upstream, if there is to be one."""
+    if not settings.upstream:
+        yield None
+        return
+    timeout = ClientTimeout(total=None, sock_connect=CONNECTING, sock_read=settings.upstream_patience)
+    connector = TCPConnector(limit=0, keepalive_timeout=KEPT)
+    async with ClientSession(
+        connector=connector, timeout=timeout, cookie_jar=DummyCookieJar(), auto_decompress=False
+    ) as session:
+        yield Upstream(settings, session)
+
+
+def _begun(response: ClientResponse, upgrade: str) -> web.StreamResponse:
+    """Our answer, as far as the head of the upstream's tells."""
+    headers = _end_to_end(response.headers.items(), upgrade)
+    headers.setdefault("Server", "classis")  # else aiohttp names itself
+    return web.StreamResponse(status=response.status, reason=response.reason, headers=headers)
+
+
+async def _sent_on(request: web.BaseRequest, response: ClientResponse, made: web.StreamResponse) -> web.StreamResponse:
+    """Sends the answer on as it arrives."""
+    await made.prepare(request)
+    try:
+        async for part in response.content.iter_any():
+            await made.write(part)
+    except (ClientError, TimeoutError) as error:
+        raise ConnectionError("the upstream broke off") from error
+    await made.write_eof()
+    return made
+
+
+def _end_to_end(headers: Iterable[tuple[str, str]], upgrade: str) -> CIMultiDict[str]:
+    """The headers that are not about one connection only, repeated ones repeated; and a change of protocol."""
+    given = list(headers)
+    named = {name.strip().lower() for key, value in given if key.lower() == "connection" for name in value.split(",")}
+    left_out = HOP_BY_HOP | named
+    kept = CIMultiDict((key, value) for key, value in given if key.lower() not in left_out)
+    if upgrade:
+        kept.update({"Connection": "Upgrade", "Upgrade": upgrade})
+    return kept
+
+
+def _upgrade(request: web.BaseRequest) -> str:
+    """The protocol that the client wants to change to."""
+    wanted = ", ".join(request.headers.getall("connection", ())).lower()
+    return request.headers.get("upgrade", "") if "upgrade" in wanted else ""
+
+
+def _target(request: web.BaseRequest) -> str:
+    """The path and query as they came. Raises Problem for what would name another host."""
+    if not request.raw_path.startswith("/"):
+        raise problems.not_found()
+    return request.raw_path
+
+
+def _node(peer: str) -> str:
+    try:
+        return f'"[{peer}]"' if isinstance(ip_address(peer), IPv6Address) else peer
+    except ValueError:
+        return peer
+
+
+async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
+    """The client's body; a client that waits to be asked for it is asked when the upstream asks."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        await envelope.invite(request)
+    async for part in request.content.iter_any():
+        yield part
+
+
+def _unreachable(error: Exception) -> Unreachable:
+    """503 where nothing was done, so that clients ask again; 504 for silence, 502 for an answer that broke off."""
+    if isinstance(error, ClientConnectorError | ConnectionTimeoutError):
+        return Unreachable(503, error)
+    return Unreachable(504 if isinstance(error, TimeoutError) else 502, error)
