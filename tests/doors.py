@@ -64,6 +64,11 @@ class Wire:
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
         return Reply(int(status.split()[1]), headers, body)
 
+    async def until(self, end: bytes) -> bytes:
+        """What comes, up to and with `end`."""
+        async with asyncio.timeout(WITHIN):
+            return await self._reader.readuntil(end)
+
     async def rest(self) -> bytes:
         """What comes until the server closes."""
         async with asyncio.timeout(WITHIN):
@@ -87,7 +92,7 @@ Connect = Callable[[], Awaitable[Wire]]
 @asynccontextmanager
 async def opened(nats_url: str, answering: Answering, **given: Any) -> AsyncIterator[Connect]:
     """An open door; gives what makes a connection to it. No service is behind it."""
-    settings = Settings(nats_url=nats_url, port=fleet.free_port(), **given)
+    settings = Settings(**{"nats_url": nats_url, "port": fleet.free_port(), **given})
     wires: list[Wire] = []
 
     async def connect() -> Wire:

@@ -12,8 +12,10 @@ from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
 
 from services.gateway import problems
+from services.gateway.problems import Problem
 from shared import metrics, origin
 from shared.errors import FleetError
 from shared.settings import Settings
@@ -26,6 +28,7 @@ LINGERING = 2.0  # seconds in which a client may notice that the rest of its bod
 UNTAKEN = 256 * 1024 * 1024  # bytes of answers that wait for their clients, in all
 LONGEST_HEAD = 512 * 1024  # bytes that may arrive while no request is known yet
 LONGEST_LINE = 64 * 1024  # bytes of a request line or header, as uvicorn's parser
+NOT_HTTP = Problem(400, "Invalid HTTP request received.")
 
 
 class Connection(web.RequestHandler):
@@ -50,6 +53,9 @@ class Connection(web.RequestHandler):
         super().data_received(data)
         if not self._awaits_head():
             self._head = 0
+        request = self._current_request
+        if request is not None and self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            request.content.set_exception(NOT_HTTP)  # aiohttp tells of a broken body in the next request's place only
 
     def _awaits_head(self) -> bool:
         return self._waiter is not None and not self._waiter.done()
@@ -94,7 +100,7 @@ class Connection(web.RequestHandler):
             raise ConnectionError("an answer has begun already")
         if status == 400:
             log.debug("not HTTP: %s", type(exc).__name__)  # its text holds what was sent
-            body = problems.printed({"detail": "Invalid HTTP request received."})
+            body = NOT_HTTP.answer.body
         else:
             log.error("an answer could not be made", exc_info=exc)
             status, body = 500, problems.printed({"exception_message": FleetError.public})

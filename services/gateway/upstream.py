@@ -8,7 +8,7 @@ lead back here.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address
 from time import perf_counter
@@ -36,6 +36,7 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 CONNECTING = 5.0  # seconds
+ASKING = 5.0  # seconds for a question of our own
 KEPT = 2.0  # seconds an idle connection is kept; uvicorn closes them after 5, and a POST must not meet that
 HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
@@ -92,6 +93,17 @@ class Upstream:
         kept = {name: response.headers[name] for name in ("retry-after", "allow") if name in response.headers}
         return Answer(content, response.status, kept, response.headers.get("content-type", ""))
 
+    async def status(self, method: str, path: str, headers: Mapping[str, str]) -> int | None:
+        """The status of its answer to a question of ours; None when there is no answer."""
+        url = URL(f"{self._settings.upstream.rstrip('/')}{path}", encoded=True)
+        try:
+            async with self._session.request(
+                method, url, headers=headers, allow_redirects=False, timeout=ClientTimeout(total=ASKING)
+            ) as response:
+                return response.status
+        except (ClientError, OSError, TimeoutError):
+            return None
+
     async def _asked(
         self, request: web.BaseRequest, headers: CIMultiDict[str], body: AsyncIterator[bytes] | bytes | None
     ) -> ClientResponse:
@@ -104,8 +116,8 @@ class Upstream:
             )
             outcome = f"{response.status // 100}xx"
         except (ClientError, OSError, TimeoutError) as error:
-            if request.content.exception() is not None:
-                raise Problem(400, "Invalid HTTP request received.") from error
+            if (mistake := request.content.exception()) is not None:  # the client's body broke off
+                raise mistake from error
             raise _unreachable(error) from error
         finally:
             metrics.UPSTREAM.labels(outcome).observe(perf_counter() - began)
@@ -117,14 +129,13 @@ class Upstream:
             log.error("CLASSIS_UPSTREAM leads back to this gateway")
             raise Problem(508, "Loop Detected")
         headers = _end_to_end(request.headers.items(), upgrade)
-        if any(not value.isprintable() and "\t" not in value for value in headers.values()):
-            raise Problem(400, "A header is not UTF-8")
+        _check_text(headers)
         host, peer = request.headers.get("host", ""), request.remote or "unknown"
-        headers.add("Via", f"1.{request.version.minor} {self._name}")
-        headers.add("Forwarded", f'for={_node(peer)};host="{host}";proto={request.scheme}')
-        headers["X-Forwarded-For"] = ", ".join([*request.headers.getall("x-forwarded-for", ()), peer])
-        headers.setdefault("X-Forwarded-Host", host)
-        headers.setdefault("X-Forwarded-Proto", request.scheme)
+        headers.add("via", f"1.{request.version.minor} {self._name}")
+        headers.add("forwarded", f'for={_node(peer)};host="{_quoted(host)}";proto={request.scheme}')
+        headers["x-forwarded-for"] = ", ".join([*request.headers.getall("x-forwarded-for", ()), peer])
+        headers.setdefault("x-forwarded-host", host)
+        headers.setdefault("x-forwarded-proto", request.scheme)
         return headers
 
 
@@ -166,16 +177,17 @@ def _end_to_end(headers: Iterable[tuple[str, str]], upgrade: str) -> CIMultiDict
     given = list(headers)
     named = {name.strip().lower() for key, value in given if key.lower() == "connection" for name in value.split(",")}
     left_out = HOP_BY_HOP | named
-    kept = CIMultiDict((key, value) for key, value in given if key.lower() not in left_out)
+    kept = CIMultiDict((key.lower(), value) for key, value in given if key.lower() not in left_out)
     if upgrade:
         kept.update({"Connection": "Upgrade", "Upgrade": upgrade})
     return kept
 
 
 def _upgrade(request: web.BaseRequest) -> str:
-    """The protocol that the client wants to change to."""
+    """`websocket` when the client wants to change to it. No other protocol is passed on."""
     wanted = ", ".join(request.headers.getall("connection", ())).lower()
-    return request.headers.get("upgrade", "") if "upgrade" in wanted else ""
+    asked = request.headers.get("upgrade", "")
+    return asked if "upgrade" in wanted and asked.lower() == "websocket" else ""
 
 
 def _target(request: web.BaseRequest) -> str:
@@ -183,6 +195,18 @@ def _target(request: web.BaseRequest) -> str:
     if not request.raw_path.startswith("/"):
         raise problems.not_found()
     return request.raw_path
+
+
+def _check_text(headers: CIMultiDict[str]) -> None:
+    """Raises Problem for what aiohttp would send without the bytes that are not UTF-8."""
+    try:
+        "".join(headers.values()).encode()
+    except UnicodeEncodeError:
+        raise Problem(400, "A header is not UTF-8") from None
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _node(peer: str) -> str:
