@@ -69,6 +69,8 @@ class Upstream:
         headers = self._headers(request, upgrade)
         response = await self._asked(request, headers, _body(request) if request.can_read_body else None)
         try:
+            if response.status == 101 and not upgrade:
+                raise Unreachable(502, ValueError("changes the protocol unasked"))
             made = _begun(response, upgrade if response.status == 101 else "")
             if response.status == 101:
                 return await tunnel(request, response, made, self._leaving)
