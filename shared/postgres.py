@@ -3,27 +3,33 @@
 Every connection is read only by default and plans each statement for its real values: a generic plan for a list of ids
 is up to two hundred times slower. A statement is cancelled when its time is over; should that not reach the server, the
 server's own time limit, kept near what is left of the deadline, ends it.
+
+Where the database is a replica, a pool to its primary stands beside: no use of a connection sees less than what was
+committed when it began (shared/replicas.py).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from time import monotonic
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import asyncpg
 
-from shared import metrics, tracing
+from shared import metrics, replicas, tracing
 from shared.errors import DatabaseDown, DeadlineSpent, Unacceptable
 from shared.settings import Settings
 
-Pool = asyncpg.Pool
+T = TypeVar("T")
 Record = asyncpg.Record
 Connection = asyncpg.pool.PoolConnectionProxy
 CONNECTING = 5.0  # seconds a connection may take to be made
 CLOSING = 2.0  # seconds a connection gets to close before it is cut
 RELEASING = 0.5  # seconds the server gets to confirm that a statement is cancelled before its connection is cut
 SHORTEST = 0.1  # seconds; a server's time limit is not set lower
+TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+BROKEN_OFF = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)  # by a replica, to go on replaying
 
 
 class Session(asyncpg.Connection):
@@ -48,25 +54,61 @@ class Session(asyncpg.Connection):
             self.limit = wanted
 
 
+class Pool(asyncpg.Pool):
+    """Connections to one database, and to its primary where that database is a replica."""
+
+    primary: "Primary | None" = None
+
+
+class Primary(NamedTuple):
+    """Where a replica's pool turns to: for the primary's position, and for connections while the replica is behind."""
+
+    pool: Pool
+    log: replicas.Log
+
+
 @asynccontextmanager
 async def pool(settings: Settings, service: str, *, plan_once: bool = False) -> AsyncIterator[Pool]:
     """A pool for one service. Connections are made when first needed, so that it starts without its database.
 
     `plan_once` is for statements whose best plan is the same for all values, such as rows by their keys.
     """
+    name, primary = f"{service}-by-key" if plan_once else service, settings.primary_postgres_dsn
+    opened = partial(_opened, settings, service, plan_once)
+    async with AsyncExitStack() as stack:
+        made = await stack.enter_async_context(opened(name, settings.dsn(service), settings.pool_size))
+        if primary not in {"", settings.dsn(service)}:
+            made.primary = Primary(
+                await stack.enter_async_context(opened(f"{name}-primary", primary, settings.pool_size, "primary")),
+                # Of its own, so that no position waits for a slow search.
+                await stack.enter_async_context(_log(opened(f"{name}-log", primary, 1, "primary"))),
+            )
+        yield made
+
+
+@asynccontextmanager
+async def _opened(
+    settings: Settings, service: str, plan_once: bool, name: str, dsn: str, size: int, wanted: str | None = None
+) -> AsyncIterator[Pool]:
+    """Up to so many connections to one database, of a server of the `wanted` kind."""
 
     async def begun(session: Any) -> None:
         session.longest = session.limit = settings.deadline
 
-    made = asyncpg.create_pool(
-        settings.dsn(service),
+    made = Pool(
+        dsn,
         connection_class=Session,
+        record_class=Record,
+        loop=None,
         init=begun,
+        setup=None,
         min_size=0,
-        max_size=settings.pool_size,
+        max_size=size,
+        max_queries=50_000,
         timeout=CONNECTING,
         max_inactive_connection_lifetime=60,
         reset=_as_it_was,
+        target_session_attrs=wanted,
         server_settings={
             "application_name": f"classis-{service}",
             "default_transaction_read_only": "on",
@@ -81,7 +123,6 @@ async def pool(settings: Settings, service: str, *, plan_once: bool = False) -> 
             "TimeZone": "UTC",
         },
     )
-    name = f"{service}-by-key" if plan_once else service
     metrics.POOL.labels(name, "open").set_function(made.get_size)
     metrics.POOL.labels(name, "idle").set_function(made.get_idle_size)
     try:
@@ -107,8 +148,21 @@ async def fetch(pool: Pool, statement: str, arguments: Sequence[Any], within: fl
 
     Raises Unacceptable, DeadlineSpent or DatabaseDown.
     """
-    async with connection(pool, within) as borrowed:
-        return await borrowed.fetch(statement, *arguments)
+    return await using(pool, within, lambda borrowed: borrowed.fetch(statement, *arguments))
+
+
+async def using(pool: Pool, within: float, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """What `work` gives on a connection; on the primary's, when a replica breaks it off. Raises what `fetch` raises."""
+    until = monotonic() + within
+    try:
+        async with connection(pool, within) as borrowed:
+            return await work(borrowed)
+    except DatabaseDown as error:
+        if pool.primary is None or not isinstance(error.__cause__, BROKEN_OFF):
+            raise
+    metrics.FRESHNESS.labels("primary").inc()
+    async with connection(pool.primary.pool, until - monotonic()) as borrowed:
+        return await work(borrowed)
 
 
 @asynccontextmanager
@@ -124,7 +178,8 @@ async def connection(pool: Pool, within: float) -> AsyncIterator[Connection]:
     began, outcome = monotonic(), "Cancelled"
     try:
         with tracing.span("postgres", kind="client", **{"db.system.name": "postgresql"}):
-            async with asyncio.timeout(within), _borrowed(pool, within) as borrowed:
+            borrowing = _borrowed if pool.primary is None else _current
+            async with asyncio.timeout(within), borrowing(pool, within) as borrowed:
                 yield borrowed
         outcome = "ok"
     except (TimeoutError, asyncpg.QueryCanceledError) as error:
@@ -133,7 +188,7 @@ async def connection(pool: Pool, within: float) -> AsyncIterator[Connection]:
     except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
         outcome = "Unacceptable"
         raise Unacceptable(str(error)) from error
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+    except TROUBLE as error:
         outcome = "DatabaseDown"
         raise DatabaseDown(f"{type(error).__name__}: {error}") from error
     finally:
@@ -152,3 +207,35 @@ async def _borrowed(pool: Pool, within: float) -> AsyncIterator[Connection]:
         raise
     finally:
         await pool.release(borrowed, timeout=RELEASING)
+
+
+@asynccontextmanager
+async def _current(pool: Pool, within: float) -> AsyncIterator[Connection]:
+    """A replica's connection, or one to the primary while the replica lacks what that had when this began."""
+    primary = cast(Primary, pool.primary)
+    asked = primary.log.asked()  # while a connection is being acquired
+    async with _borrowed(pool, within) as borrowed:
+        await asyncio.wait([asked])
+        outcome = await replicas.catching_up(borrowed, asked.result(), within)
+        metrics.FRESHNESS.labels(outcome).inc()
+        if outcome != "primary":
+            yield borrowed
+            return
+    async with _borrowed(primary.pool, within) as borrowed:
+        yield borrowed
+
+
+@asynccontextmanager
+async def _log(opened: AbstractAsyncContextManager[Pool]) -> AsyncIterator[replicas.Log]:
+    """The primary's log, and a connection to ask for its position."""
+    async with opened as pool, replicas.log(partial(_position, pool)) as log:
+        yield log
+
+
+async def _position(pool: Pool) -> replicas.Position:
+    try:
+        async with asyncio.timeout(CONNECTING), _borrowed(pool, CONNECTING) as borrowed:
+            [record] = await borrowed.fetch(replicas.POSITION)
+            return replicas.Position(*record)
+    except TROUBLE as error:
+        raise ConnectionError(f"the primary does not tell where its log is: {error!r}") from error

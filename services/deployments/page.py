@@ -62,8 +62,7 @@ async def _found(
 ) -> tuple[int, list[Row]]:
     """A count and rows, all as they were at one moment."""
     try:
-        async with postgres.connection(pool, within) as connection:
-            return await _read(connection, kept, statement, arguments)
+        return await postgres.using(pool, within, lambda connection: _read(connection, kept, statement, arguments))
     except _Changed:  # again, where nothing changes between two steps; it costs two round trips more
         async with postgres.snapshot(pool, within) as connection:
             return await _read(connection, kept, statement, arguments)
