@@ -41,9 +41,10 @@ format: $(VENV)/ready  ## put the code in shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/ready  ## write docs/subjects.md, docs/openapi.json and the golden schemas from the contract
+docs: $(VENV)/ready  ## write from the code: docs/subjects.md, docs/openapi.json, deploy/indexes.sql, the golden schemas
 	$(BIN)/classis subjects > docs/subjects.md
 	$(BIN)/classis openapi > docs/openapi.json
+	$(BIN)/classis doctor --indexes > deploy/indexes.sql
 	$(BIN)/python -m tests.contract.golden
 
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,0 +1,151 @@
+"""`classis doctor`: looks at an installation and says what is well, what is not, and what to do next.
+
+It takes the settings of `classis run` from the environment, changes nothing, and stops at nothing: what cannot be
+looked at is a finding too.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
+
+from nats.errors import Error as NatsError
+
+from services.doctor import bus, connections, database, fleet, indexes, machine, replica, report, schema, server
+from services.doctor.places import TROUBLE, Place, reached, told, variable
+from services.doctor.report import Mark, Subject
+from shared.natsoptions import options
+from shared.settings import Settings, SettingsError, read
+
+WITHIN = 30.0  # seconds for one check
+EPILOG = """\
+Run it where the services run, with their environment:
+
+  CLASSIS_POSTGRES_DSN=… CLASSIS_NATS_URL=… classis doctor
+
+What the marks mean, and what the exit code is:
+  ok        as it should be
+  note      works; worth knowing
+  warning   works, but slower or less safely than it could; exit code 0
+  FAILED    searches fail, or are answered to whom they must not be; exit code 1
+Wrong settings end it with exit code 2, as they end a service.
+
+It looks at this machine, each database (schema, rights, indexes, connections, replicas, clock), NATS (rights, limits),
+the replicas that run there, and Prefect's own server, if CLASSIS_UPSTREAM names it. It reads no row of Prefect's and
+writes nothing. A NATS user of deploy/nats.conf sees what it may: as `monitor` or `gateway` the doctor sees the fleet.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What `classis doctor` takes."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = "Looks at an installation and says what is well, what is not, and what to do next."
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("--replicas", type=_count, default=2, metavar="N", help="replicas planned of each service (default: 2)")
+    add("--as", dest="role", choices=bus.ROLES, default="", metavar="ROLE",
+        help=f"whose NATS credentials these are: {', '.join(bus.ROLES)} (default: whoever they suit)")  # fmt: skip
+    add("--json", action="store_true", help="print JSON, for machines")
+    add("--indexes", action="store_true", help="print the indexes that pay, as deploy/indexes.sql, and look at nothing")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Look, and print; gives the exit code."""
+    if args.indexes:
+        print(indexes.document(), end="")  # noqa: T201 — a command talks to its user
+        return 0
+    subjects = asyncio.run(examined(read(os.environ), args.replicas, args.role))
+    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    lines = [report.as_json(subjects)] if args.json else report.as_table(subjects, colours=colours)
+    print(*lines, sep="\n")  # noqa: T201
+    return int(report.failed(subjects))
+
+
+async def examined(settings: Settings, replicas: int = 2, role: str = "") -> list[Subject]:
+    """Everything that was found. Raises SettingsError."""
+    options(settings, "doctor")  # files of credentials that are wrong end it here
+    here, upstream = Subject("This machine"), Subject("Prefect's server")
+    machine.check(here, settings)
+    stored, served, _ = await asyncio.gather(
+        _databases(settings, replicas), _bus(settings, role), _guarded(upstream, "", server.check, settings)
+    )
+    return [here, *stored, *served, upstream]
+
+
+async def _databases(settings: Settings, replicas: int) -> list[Subject]:
+    subjects = [Subject(title) for title in ("Postgres", "Schema", "Indexes", "Connections", "Replicas")]
+    postgres, tables, indexed, budget, replicated = subjects
+    found = await reached(settings)
+    places = [place for place in found.values() if isinstance(place, Place)]
+    for services, error in found.items():
+        if not isinstance(error, Place):
+            then = f"see that Postgres is there, and what {variable(services[0])} says"
+            postgres.failed(", ".join(services), f"cannot connect: {told(error)}", then)
+    try:
+        for place in places:
+            await _guarded(postgres, place.names, database.check, place)
+            await _guarded(tables, place.names, schema.check, place, settings)
+        for [first, *_] in _grouped(places, lambda place: place.server):
+            await _guarded(postgres, first.address, database.clock, first)
+        for same in _grouped(places, lambda place: place.database):
+            await _guarded(tables, same[0].names, schema.revision, same)
+            await _guarded(indexed, same[0].names, indexes.check, same[0])
+        await _guarded(budget, "", connections.check, places, settings, replicas)
+        primary_named = bool(settings.primary_postgres_dsn)
+        await _guarded(replicated, "", replica.check, places, primary_named)
+    finally:
+        for place in places:
+            place.connection.terminate()
+    return subjects
+
+
+def _grouped(places: list[Place], key: Callable[[Place], Hashable]) -> list[list[Place]]:
+    found: dict[Hashable, list[Place]] = {}
+    for place in places:
+        found.setdefault(key(place), []).append(place)
+    return list(found.values())
+
+
+async def _bus(settings: Settings, role: str) -> list[Subject]:
+    nats, replicas = Subject("NATS"), Subject("The fleet")
+    lost: dict[str, BaseException] = {}
+    for url in settings.nats_servers:
+        try:
+            async with bus.visiting(settings, url) as visit:
+                await _guarded(nats, url, bus.server, visit, url)
+                if not replicas.findings:
+                    await _guarded(nats, url, _rights_and_fleet, replicas, visit, role)
+        except (*TROUBLE, NatsError) as error:
+            lost[url] = error
+    for url, why in lost.items():
+        mark: Mark = "FAILED" if len(lost) == len(settings.nats_servers) else "warning"
+        then = "see that it is there, and what CLASSIS_NATS_URL and the other CLASSIS_NATS_ settings say"
+        nats.add(mark, url, f"cannot connect: {told(why)}", then)
+    return [nats, replicas]
+
+
+async def _rights_and_fleet(nats: Subject, replicas: Subject, visit: bus.Visit, role: str) -> None:
+    inboxes = await bus.rights(nats, visit, role)
+    await _guarded(replicas, "", fleet.check, visit, inboxes)
+
+
+async def _guarded(subject: Subject, about: str, check: Callable[..., Awaitable[Any]], *given: Any) -> None:
+    """Runs one check. Whatever it stumbles over is a finding, and the others go on."""
+    try:
+        async with asyncio.timeout(WITHIN):
+            await check(subject, *given)
+    except SettingsError:
+        raise
+    except (*TROUBLE, NatsError) as error:
+        subject.failed(about, f"could not be looked at: {told(error)}", "see the log of that server")
+    except Exception as error:  # the doctor's own door: the rest of the report is worth having
+        text = f"could not be looked at ({type(error).__name__}: {told(error)})"
+        subject.failed(about, text, "this is a fault of `classis doctor`: please report it")
+
+
+def _count(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
