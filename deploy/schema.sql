@@ -11,6 +11,21 @@ CREATE TYPE deployment_status AS ENUM ('READY', 'NOT_READY');
 CREATE TYPE work_pool_status AS ENUM ('READY', 'NOT_READY', 'PAUSED');
 CREATE TYPE work_queue_status AS ENUM ('READY', 'NOT_READY', 'PAUSED');
 
+-- Which migration was the last; CSRF tokens
+
+CREATE TABLE alembic_version (version_num varchar(32) NOT NULL CONSTRAINT alembic_version_pkc PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('d4a7e1c93f52');
+
+CREATE TABLE csrf_token (
+    id uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT pk_csrf_token PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    updated timestamptz NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    token varchar NOT NULL,
+    client varchar NOT NULL CONSTRAINT uq_csrf_token__client UNIQUE,
+    expiration timestamptz NOT NULL
+);
+CREATE INDEX ix_csrf_token__updated ON csrf_token (updated);
+
 -- Flows
 
 CREATE TABLE flow (

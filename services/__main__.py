@@ -25,6 +25,8 @@ COMMANDS = {  # modules that are loaded when asked for: a service in production 
     "up": ("start everything on this machine, with demo data", "services.standalone"),
     "seed": ("load demo data of any size into an empty Prefect database", "services.seed"),
     "subjects": ("print what can be asked on NATS, as docs/subjects.md", "services.subjects"),
+    "doctor": ("look at an installation and say what is well and what is not", "services.doctor"),
+    "compare": ("ask two servers the same and print where they differ", "services.compare"),
     "openapi": ("print what can be asked by HTTP, as docs/openapi.json", "services.openapi"),
 }
 

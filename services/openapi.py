@@ -95,14 +95,14 @@ REFUSED = {401: "Unauthorized", 405: "MethodNotAllowed"}
 VERSIONED = {400: "Version", **REFUSED}
 ROW = {404: "NoDeployment", **VERSIONED, 503: "Unavailable"}
 SEARCH = {
-    400: "Unreadable", **REFUSED, 408: "TooSlow", 413: "TooLarge", 417: "Expectation", 422: "Invalid",
+    400: "Unreadable", **REFUSED, 403: "NoProof", 408: "TooSlow", 413: "TooLarge", 417: "Expectation", 422: "Invalid",
     503: "Unavailable",
 }  # fmt: skip
 
 
 def _search(path: str, endpoint: Endpoint[Any, Any], summary: str) -> Operation:
     name = f"{path.rpartition('/')[2]}_deployments"
-    asked = ("ApiVersion", "IfNoneMatch")
+    asked = ("ApiVersion", "IfNoneMatch", "CsrfToken", "CsrfClient")
     return Operation(path, "post", name, summary, endpoint.reply, SEARCH, asked, endpoint.request, validator=True)
 
 
@@ -130,7 +130,7 @@ OPERATIONS = (
     Operation("/api/version", "get", "version", "The API version of the Prefect server it equals", str, REFUSED),
     Operation(
         "/api/csrf-token", "get", "csrf_token", "Tells Prefect's client to go on without a token", None,
-        {**REFUSED, 422: "NoToken"},
+        {**REFUSED, 422: "NoToken", 501: "TokensElsewhere"},
     ),
 )  # fmt: skip
 
@@ -240,6 +240,8 @@ def _responses(known: Mapping[str, Json]) -> dict[str, Json]:
         ),
         "Unacceptable": _response("A name holds what no database text holds.", sentence),
         "NoToken": _response("There are no tokens, because none is needed.", sentence),
+        "NoProof": _response("CSRF protection is on, and no valid token of the client was sent.", sentence),
+        "TokensElsewhere": _response("CSRF protection is on, and Prefect's own server gives the tokens.", sentence),
         "Unavailable": _response(unavailable, trouble, "Retry-After"),
         "NotReady": _response("These services do not answer.", state, "Retry-After"),
         "Broken": _response("A mistake of ours.", trouble),
@@ -271,6 +273,8 @@ PARAMETERS = {
         f"The version the client speaks; {'.'.join(map(str, http.OLDEST_VERSION))} or newer.",
     ),
     "IfNoneMatch": _parameter("header", "If-None-Match", "Validators of answers that the client has already, or `*`."),
+    "CsrfToken": _parameter("header", "Prefect-Csrf-Token", "Asked for when CLASSIS_CSRF_PROTECTION_ENABLED is true."),
+    "CsrfClient": _parameter("header", "Prefect-Csrf-Client", "The client whose token that is."),
     "Id": _parameter("path", "id", "The dashes may be missing.", {"type": "string", "format": "uuid"}),
     "Flow": _parameter("path", "flow", "The flow's name.", {"type": "string", "minLength": 1}),
     "Deployment": _parameter("path", "deployment", "The deployment's name.", {"type": "string", "minLength": 1}),

@@ -139,6 +139,19 @@ class Row(Struct, frozen=True):
     tag: bytes = b""
 
 
+class CsrfToken(Call, frozen=True):
+    """A token that a client shows, as its SHA-256: the token itself stays at the door."""
+
+    client: str
+    digest: bytes
+
+
+class Verdict(Struct, frozen=True):
+    """Whether Prefect gave the client this token, and it has not expired."""
+
+    valid: bool
+
+
 class Readiness(Call, frozen=True):
     """Whether the service and its database answer."""
 
@@ -186,6 +199,9 @@ BY_NAME = Endpoint[DeploymentByName, Row](
     "classis.v1.deployments.by_name", DeploymentByName, Row, "deployments",
     "One deployment by its flow's name and its own.",
 )  # fmt: skip
+CSRF = Endpoint[CsrfToken, Verdict](
+    "classis.v1.deployments.csrf", CsrfToken, Verdict, "deployments", "Whether a CSRF token is its client's.",
+)  # fmt: skip
 
 
 def peers(service: str) -> str:
@@ -211,5 +227,5 @@ READY: dict[str, Endpoint[Readiness, Ready]] = {
     for service in SERVICES[:-1]  # all that the gateway needs
 }
 ENDPOINTS: tuple[Endpoint[Any, Any], ...] = (
-    FILTER, PAGINATE, COUNT, FLOWS, RUNS, WORK_POOLS, PAGE, BY_ID, BY_NAME, *READY.values()
+    FILTER, PAGINATE, COUNT, FLOWS, RUNS, WORK_POOLS, PAGE, BY_ID, BY_NAME, CSRF, *READY.values()
 )  # fmt: skip

@@ -59,7 +59,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     shadow: Annotated[float, Meta(ge=0, le=1), described("share of searches the upstream is asked too, to compare")] = (
         0.0
     )
-    record: Annotated[str, described("file that searches are added to, for `classis compare`")] = ""
+    record: Annotated[str, described("file that searches are added to, for `classis compare`; it may hold names")] = ""
     max_connections: Annotated[Size, described("clients' connections one gateway keeps open; beyond it, none")] = 1000
     metrics_port: Annotated[int, Meta(ge=0, le=65535), described("port for /metrics, /health, /ready; 0: none")] = 0
     deadline: Annotated[Positive, described("time one request may take")] = 10.0

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from services.deployments import page
+from services.deployments import csrf, page
 from services.deployments.kept import Kept
 from shared import postgres
-from shared.contract import BY_ID, BY_NAME, PAGE, Page, Selection
+from shared.contract import BY_ID, BY_NAME, CSRF, PAGE, Page, Selection
 from shared.entity import Answers, served
 from shared.settings import Settings
 
@@ -27,6 +27,7 @@ async def running(settings: Settings) -> AsyncIterator[None]:
             PAGE: found,
             BY_ID: partial(page.by_id, keyed, kept),
             BY_NAME: partial(page.by_name, keyed, kept),
+            CSRF: partial(csrf.verdict, keyed),
         }
         async with served(settings, pool, PAGE.service, answers):
             yield

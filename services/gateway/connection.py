@@ -28,7 +28,7 @@ LINGERING = 2.0  # seconds in which a client may notice that the rest of its bod
 UNTAKEN = 256 * 1024 * 1024  # bytes of answers that wait for their clients, in all
 LONGEST_HEAD = 512 * 1024  # bytes that may arrive while no request is known yet
 LONGEST_LINE = 64 * 1024  # bytes of a request line or header, as uvicorn's parser
-NOT_HTTP = Problem(400, "Invalid HTTP request received.")
+NOT_HTTP = "Invalid HTTP request received."
 
 
 class Connection(web.RequestHandler):
@@ -55,7 +55,7 @@ class Connection(web.RequestHandler):
             self._head = 0
         request = self._current_request
         if request is not None and self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
-            request.content.set_exception(NOT_HTTP)  # aiohttp tells of a broken body in the next request's place only
+            request.content.set_exception(Problem(400, NOT_HTTP))  # aiohttp tells in the next request's place only
 
     def _awaits_head(self) -> bool:
         return self._waiter is not None and not self._waiter.done()
@@ -82,6 +82,11 @@ class Connection(web.RequestHandler):
         self._stop_waiting()
         super().connection_lost(exc)
 
+    def log_exception(self, *args: Any, **told: Any) -> None:
+        """Leaves out what has been answered: aiohttp stumbles over a broken body again when it passes over the rest."""
+        if not isinstance(told.get("exc_info"), Problem):
+            super().log_exception(*args, **told)
+
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
@@ -100,7 +105,7 @@ class Connection(web.RequestHandler):
             raise ConnectionError("an answer has begun already")
         if status == 400:
             log.debug("not HTTP: %s", type(exc).__name__)  # its text holds what was sent
-            body = NOT_HTTP.answer.body
+            body = problems.printed({"detail": NOT_HTTP})
         else:
             log.error("an answer could not be made", exc_info=exc)
             status, body = 500, problems.printed({"exception_message": FleetError.public})

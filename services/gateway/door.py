@@ -17,7 +17,19 @@ from urllib.parse import quote, unquote
 from aiohttp import web
 from prometheus_client import Counter, Histogram
 
-from services.gateway import auth, decode, envelope, http, problems, upstream
+from services.gateway import (
+    auth,
+    csrf,
+    decode,
+    descriptors,
+    envelope,
+    http,
+    posture,
+    problems,
+    record,
+    shadow,
+    upstream,
+)
 from services.gateway.connection import Server
 from services.gateway.fallback import Fallback
 from services.gateway.fanout import Answering
@@ -40,7 +52,7 @@ UPSTREAM = "upstream"  # and of what is passed on
 
 async def respond(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     """Every answer of ours leaves through `envelope`, and the last one of a connection says so."""
-    started = perf_counter()
+    request[http.BEGAN] = started = perf_counter()
     name = origin.named(request.headers.get("x-request-id"))
     origin.request_id.set(name)
     endpoint, size = OTHER, 0
@@ -94,7 +106,11 @@ async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, An
     try:
         if context.upstream and (route is None or request.method != route.method):
             endpoint = UPSTREAM
-            return endpoint, await context.upstream.passed_on(request, closing=context.leaving)
+            return endpoint, await context.upstream.passed_on(request, lambda: context.leaving)
+        try:
+            await csrf.check(context, request)
+        except Unavailable as error:
+            return endpoint, await http.checked_upstream(context, request, error)
         if not _may_ask(context.settings, request, path):
             raise Unauthorized
         if route is None:
@@ -123,10 +139,16 @@ def _may_ask(settings: Settings, request: web.BaseRequest, path: str) -> bool:
 def _find(context: Context, path: str) -> tuple[Route | None, Path]:
     """The route of a path, and what the path names. No route of Prefect's matches beyond a line's end."""
     if "\n" not in path:
-        for route in http.BEFORE_UPSTREAM if context.upstream else http.ROUTES:
+        for route in _routes(context):
             if found := route.path.fullmatch(path):
                 return route, found.groupdict()
     return None, {}
+
+
+def _routes(context: Context) -> list[Route]:
+    if context.posture is None:
+        return http.ROUTES
+    return http.BEFORE_UPSTREAM if context.posture.agrees else http.OURS
 
 
 def _redirect(context: Context, request: web.BaseRequest, path: str) -> Answer:
@@ -147,16 +169,21 @@ async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIt
 
     Then it is not ready, goes on for as long as is set, and closes the door; what it accepted is finished.
     """
-    async with upstream.opened(settings) as behind:
+    async with upstream.opened(settings) as behind, posture.watched(behind, settings) as seen:
         fallback = Fallback(behind, settings.fallback) if behind and settings.fallback else None
-        context = Context(bus, answering, settings, Places(settings), behind, fallback)
-        async with _listening(context):
+        context = Context(bus, answering, settings, Places(settings), behind, fallback, seen)
+        async with (
+            shadow.opened(behind, settings) as context.shadow,
+            record.opened(settings.record) as context.record,
+            _listening(context),
+        ):
             yield
 
 
 @asynccontextmanager
 async def _listening(context: Context) -> AsyncIterator[None]:
     settings = context.settings
+    descriptors.allow(settings.max_connections)
     server = Server(partial(respond, context), settings)
     listener = await asyncio.get_running_loop().create_server(server, settings.host, settings.port, backlog=BACKLOG)
     log.info("listening on http://%s:%d", *listener.sockets[0].getsockname()[:2])
@@ -170,9 +197,10 @@ async def _listening(context: Context) -> AsyncIterator[None]:
                 await asyncio.get_running_loop().connect_accepted_socket(server, late)
         await asyncio.sleep(FAREWELL)
         server.pre_shutdown()
+        within = settings.deadline + settings.slow_client  # to answer, and for clients to take answers
         if context.upstream:
-            context.upstream.leave()
-        await server.shutdown(settings.deadline + settings.slow_client)  # to answer, and for clients to take answers
+            context.upstream.leave(within)
+        await server.shutdown(within)
 
 
 def _closed(listener: asyncio.Server) -> list[socket.socket]:

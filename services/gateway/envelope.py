@@ -108,7 +108,7 @@ def _preflight_origin(origin: str, settings: Settings) -> dict[str, str]:
 def _origin(answer: Answer, request: web.BaseRequest, settings: Settings) -> dict[str, str]:
     """The CORS headers of an ordinary answer. A script of another origin sees what it is told of, and no more."""
     origin = request.headers.get("origin")
-    if origin is None or not _allows(settings, origin):
+    if origin is None or not answer.cors or not _allows(settings, origin):
         return {}
     named = _listed(settings.cors_allowed_origins)
     headers = {"access-control-allow-origin": origin if named else "*"}

@@ -21,7 +21,10 @@ class Fallback:
         self._taken = 0
 
     async def answer(self, request: web.BaseRequest, body: bytes, error: Unavailable) -> Answer:
-        """The upstream's answer instead of this error, which is raised again when there is none to be had."""
+        """The upstream's answer instead of this error, which is raised again when there is none to be had.
+
+        Nor is trouble of its own one: clients ask again after our error, and Prefect's does not after a 500.
+        """
         if self._taken >= self._most:
             raise error
         self._taken += 1
@@ -31,6 +34,8 @@ class Fallback:
             raise error from None
         finally:
             self._taken -= 1
+        if answer.status >= 500:
+            raise error
         reason = type(error).__name__
         metrics.FALLBACKS.labels(reason).inc()
         return replace(answer, headers={**answer.headers, HEADER: reason})

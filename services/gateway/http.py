@@ -17,7 +17,10 @@ from services.gateway import decode, envelope, etag, problems
 from services.gateway.fallback import Fallback
 from services.gateway.fanout import Answering, Deadline, Found
 from services.gateway.places import Places
+from services.gateway.posture import Posture
 from services.gateway.problems import Answer, Problem
+from services.gateway.record import Record
+from services.gateway.shadow import Shadow
 from services.gateway.upstream import Upstream
 from shared.bus import Bus
 from shared.contract import BY_ID, BY_NAME, READY, Call, DeploymentById, DeploymentByName, Endpoint, Readiness, Row
@@ -29,6 +32,7 @@ Q = TypeVar("Q", bound=Call)
 API_VERSION = "0.8.4"  # of Prefect 3.8.8
 OLDEST_VERSION = (0, 8, 0)
 READY_WITHIN = 2.0
+BEGAN = web.RequestKey("began", float)  # what the deadline counts from
 _HEX = "[0-9a-fA-F]"
 _ID = rf"(?P<id>{_HEX}{{8}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{12}})"
 
@@ -43,6 +47,9 @@ class Context:
     places: Places
     upstream: Upstream | None = None
     fallback: Fallback | None = None
+    posture: Posture | None = None
+    shadow: Shadow | None = None
+    record: Record | None = None
     leaving: bool = False
     probe: asyncio.Task[list[str]] | None = None
 
@@ -63,17 +70,18 @@ class Route(NamedTuple):
 
 async def search(kind: type[Count], context: Context, request: web.BaseRequest, _: Path) -> Answer:
     """One of the three searches."""
-    began = perf_counter()
+    began = request[BEGAN]
     settings = context.settings
     if request.content.is_eof() and context.fallback is None:  # nothing is to come, so a refusal need not wait for it
         context.places.check()
     async with context.places.body(request, min(settings.slow_client, settings.deadline)) as body:
-        return await _or_upstream(context, request, body, _searched(kind, context, request, body, began))
+        asked = partial(_searched, kind, context, request, body, perf_counter() - began)
+        return await _or_upstream(context, request, body, asked)
 
 
-async def _searched(kind: type[Count], context: Context, request: web.BaseRequest, body: bytes, began: float) -> Answer:
+async def _searched(kind: type[Count], context: Context, request: web.BaseRequest, body: bytes, spent: float) -> Answer:
     """The fleet's answer. The order of the checks is Prefect's: syntax, version, values."""
-    deadline = Deadline(context.settings.deadline - (perf_counter() - began))
+    began, deadline = perf_counter() - spent, Deadline(context.settings.deadline - spent)
     with context.places.one():
         given, largest = body if envelope.has_json(request) else b"", context.settings.default_limit
         sent = await decode.aside(len(given), decode.read, kind, given, largest)
@@ -83,13 +91,33 @@ async def _searched(kind: type[Count], context: Context, request: web.BaseReques
     return Answer(found.body, headers={**_known_by(found.etag), **_timing(found, perf_counter() - began)})
 
 
-async def _or_upstream(context: Context, request: web.BaseRequest, body: bytes, answering: Awaitable[Answer]) -> Answer:
-    """The fleet's answer, or when it cannot give one, the upstream's."""
+async def _or_upstream(
+    context: Context, request: web.BaseRequest, body: bytes, asked: Callable[[], Awaitable[Answer]]
+) -> Answer:
+    """The fleet's answer, or when it cannot give one, the upstream's. Recorded and compared, where that is set."""
+    if context.record:
+        path = request.raw_path.partition("?")[0]
+        context.record.add(request.method, path, body if envelope.has_json(request) else b"")
     try:
-        return await answering
+        answer = await asked()
     except Unavailable as error:
         if context.fallback is None:
             raise
+        return await context.fallback.answer(request, body, error)
+    except Exception as error:
+        if context.shadow:
+            context.shadow.follow(request, body, error, asked)
+        raise
+    if context.shadow:
+        context.shadow.follow(request, body, answer, asked)
+    return answer
+
+
+async def checked_upstream(context: Context, request: web.BaseRequest, error: Unavailable) -> Answer:
+    """The upstream's answer to a search of which we could not tell whether it is allowed. Raises as `_or_upstream`."""
+    if context.fallback is None:
+        raise error
+    async with context.places.body(request, min(context.settings.slow_client, context.settings.deadline)) as body:
         return await context.fallback.answer(request, body, error)
 
 
@@ -102,13 +130,13 @@ def _timing(found: Found, total: float) -> dict[str, str]:
 async def by_id(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentById(id=UUID(path["id"].replace("-", "")))
-    return await _or_upstream(context, request, b"", _single(context, BY_ID, asked))
+    return await _or_upstream(context, request, b"", partial(_single, context, BY_ID, asked))
 
 
 async def by_name(context: Context, request: web.BaseRequest, path: Path) -> Answer:
     check_version(request)
     asked = DeploymentByName(flow=path["flow"], deployment=path["deployment"])
-    return await _or_upstream(context, request, b"", _single(context, BY_NAME, asked))
+    return await _or_upstream(context, request, b"", partial(_single, context, BY_NAME, asked))
 
 
 async def _single(context: Context, endpoint: Endpoint[Q, Row], asked: Q) -> Answer:
@@ -179,8 +207,13 @@ async def _passed(context: Context, request: web.BaseRequest) -> Answer:
     return await context.upstream.answer(request)
 
 
-async def csrf_token(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
-    """Prefect's client asks before its first POST; this answer tells it to go on without."""
+async def csrf_token(context: Context, _: web.BaseRequest, __: Path) -> Answer:
+    """Prefect's client asks before its first POST. Where none is needed, this answer tells it to go on without.
+
+    A token is written down, so it cannot come from here. 404 would let that client go on without one, for good.
+    """
+    if context.settings.csrf_protection_enabled:
+        raise Problem(501, "CSRF tokens are given by Prefect's own server: send requests for /api/csrf-token there.")
     raise Problem(422, "CSRF protection is disabled.")
 
 
@@ -198,11 +231,11 @@ ROUTES = [  # without an upstream, all there is
     Route("version", re.compile("/api/version"), "GET", version),
     Route("csrf_token", re.compile("/api/csrf-token"), "GET", csrf_token),
 ]
-BEFORE_UPSTREAM = [  # with one, what is not passed on as it is
-    *READS,
+OURS = [  # with one, what is never passed on as it is
     Route("ready", re.compile("/api/ready"), "GET", ready_before),
     Route("ui_settings", re.compile("(/.*)?/ui-settings"), "GET", ui_settings),
 ]
+BEFORE_UPSTREAM = [*READS, *OURS]  # and what is not, unless we ask less of clients than the upstream
 
 
 def check_version(request: web.BaseRequest) -> None:

@@ -24,6 +24,7 @@ class Answer:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+    cors: bool = True  # whether the rules for scripts of other origins apply
 
 
 UNAVAILABLE = Answer(
@@ -34,9 +35,11 @@ UNAVAILABLE = Answer(
 class Problem(Exception):
     """A refusal that needs no more than a status and a sentence."""
 
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, headers: Mapping[str, str] | None = None, *, cors: bool = True
+    ) -> None:
         super().__init__(detail)
-        self.answer = Answer(printed({"detail": detail}), status, headers or {})
+        self.answer = Answer(printed({"detail": detail}), status, headers or {}, cors=cors)
 
 
 class Unreachable(Exception):
@@ -44,8 +47,8 @@ class Unreachable(Exception):
 
     SAYS: ClassVar = {502: "Bad Gateway", 503: Unavailable.public, 504: "Gateway Timeout"}
 
-    def __init__(self, status: int, why: Exception) -> None:
-        super().__init__(f"{type(why).__name__}: {why}")
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
         headers = {"retry-after": RETRY_AFTER} if status == 503 else {}
         self.answer = Answer(printed({"exception_message": self.SAYS[status]}), status, headers)
 

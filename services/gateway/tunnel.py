@@ -36,7 +36,7 @@ async def tunnel(
     """Sends the answer that accepts the change of protocol, and returns when the connection is over."""
     connection = response.connection
     if connection is None or connection.protocol is None:
-        raise Unreachable(502, ConnectionError("closed as soon as upgraded"))
+        raise Unreachable(502, "closed as soon as upgraded")
     made.force_close()
     to_client = cast(StreamWriter, await made.prepare(request))
     to_client.send_headers()

@@ -12,9 +12,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements" / "oracle.txt"
@@ -22,7 +23,7 @@ TUNED = Path(__file__).parent / "tuned"
 START_WITHIN = 90.0  # seconds; a cold import on a busy machine takes a while
 STOP_WITHIN = 10.0
 PAUSE = 0.1  # between two looks at a server that is starting
-SERVER = ["prefect", "server", "start", "--no-services"]
+SERVER = ["prefect", "server", "start"]
 # What `prefect server start --workers` runs. It refuses to without a Redis, which searches have no need of.
 WORKERS = ["uvicorn", "prefect.server.api.server:create_app", "--factory", "--log-level", "warning", "--workers"]
 WORKERS_TOLD = {"PREFECT__SERVER_FINAL": "1", "PREFECT__SERVER_WEBSERVER_ONLY": "1"}
@@ -69,21 +70,27 @@ def _install(prefix: Path) -> None:
     subprocess.run([*pip, "install", "--no-deps", "--require-hashes", "-r", REQUIREMENTS], check=True)
 
 
-def _environment(prefix: Path, dsn: str, home: Path, *, tuned: bool = True) -> dict[str, str]:
-    """Ours without any PREFECT_ setting, plus what makes the server deterministic and quiet."""
+def environment(prefix: Path, home: Path) -> dict[str, str]:
+    """Ours without any PREFECT_ setting, for a program of Prefect's that keeps its files in that folder."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTHON"))}
     return inherited | {
         "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": str(TUNED),
-        "ORACLE_TUNED": "1" if tuned else "",
         "PREFECT_HOME": str(home),
+        "DO_NOT_TRACK": "1",
+    }
+
+
+def _environment(prefix: Path, dsn: str, home: Path, *, tuned: bool = True) -> dict[str, str]:
+    """Plus what makes the server deterministic and quiet."""
+    return environment(prefix, home) | {
+        "ORACLE_TUNED": "1" if tuned else "",
         "PREFECT_API_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{dsn.partition('://')[2]}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_UI_ENABLED": "false",
         "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # `migrate` is the one that does
         "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
         "PREFECT_LOGGING_TO_API_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
     }
 
 
@@ -105,20 +112,29 @@ def migrate(dsn: str, home: Path) -> None:
 
 
 @contextmanager
-def serve(dsn: str, home: Path, *, tuned: bool = True, workers: int = 1) -> Iterator[str]:
+def serve(
+    dsn: str,
+    home: Path,
+    *,
+    tuned: bool = True,
+    workers: int = 1,
+    services: bool = False,
+    extra: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[str]:
     """A real server on that database, answering at the address that is given.
 
-    `tuned` spares it most of its time without changing an answer; a benchmark measures it as installed, too.
+    `tuned` spares it most of its time without changing an answer; a benchmark measures it as installed, too. With
+    `services` its scheduler and the like run too. `extra` are settings of its own, above what we say here.
     """
     prefix, port = oracle_prefix(), _free_port()
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
     with log.open("wb") as output, _listening(port) if workers > 1 else nullcontext() as listening:
         several = [*WORKERS, str(workers), "--fd", str(listening.fileno())] if listening else []
-        command = [*(several or SERVER), "--host", "127.0.0.1", "--port", str(port)]
+        command = [*(several or SERVER), *(() if several or services else ["--no-services"]), "--host", "127.0.0.1", "--port", str(port)]
         process = subprocess.Popen(
             [prefix / "bin" / command[0], *command[1:]],
-            env=_environment(prefix, dsn, home, tuned=tuned) | (WORKERS_TOLD if listening else {}),
+            env=_environment(prefix, dsn, home, tuned=tuned) | (WORKERS_TOLD if listening else {}) | extra,
             pass_fds=[listening.fileno()] if listening else [],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -129,7 +145,7 @@ def serve(dsn: str, home: Path, *, tuned: bool = True, workers: int = 1) -> Iter
             _wait_until_healthy(process, port, log)
             yield f"http://127.0.0.1:{port}"
         finally:
-            _end(process)
+            end(process)
 
 
 def _listening(port: int) -> socket.socket:
@@ -167,7 +183,7 @@ def _healthy(port: int) -> bool:
         connection.close()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Its own process group, and nothing else: first politely, then for certain."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)

@@ -7,9 +7,9 @@ from itertools import chain, groupby
 
 import pytest
 
+from shared.agreement import SORT_KEYS
 from tests import fleet
 from tests.conformance.asking import COUNT, FILTER, PAGE, Case, ask, dep, get
-from tests.conformance.compare import SORT_KEYS
 from tests.conformance.deviations import DEVIATIONS, METHODS, Deviation
 from tests.conformance.wire import Answer, search, send
 from tests.relay import Relay

@@ -12,7 +12,9 @@ from tests.conformance.oracle import migrate
 SCHEMA = Path(__file__).parents[2] / "deploy" / "schema.sql"
 
 TABLES = [
+    "alembic_version",
     "concurrency_limit_v2",
+    "csrf_token",
     "deployment",
     "deployment_schedule",
     "flow",
@@ -43,6 +45,7 @@ ASPECTS = {
         SELECT DISTINCT t.typname, e.enumlabel, e.enumsortorder
           FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid JOIN pg_attribute a ON a.atttypid = t.oid
           JOIN pg_class c ON c.oid = a.attrelid WHERE c.relname = ANY($1) AND c.relkind = 'r'""",
+    "revision": "SELECT version_num FROM alembic_version WHERE cardinality($1::text[]) > 0",
     "extensions": "SELECT extname FROM pg_extension WHERE extname = 'pg_trgm' AND cardinality($1::text[]) > 0",
 }
 

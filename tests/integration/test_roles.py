@@ -15,12 +15,12 @@ import pytest
 from asyncpg import InsufficientPrivilegeError, ReadOnlySQLTransactionError
 
 from services import flows, work_pools
-from services.deployments import statements
+from services.deployments import csrf, statements
 from services.gateway import decode
 from services.gateway.plan import plan
 from services.runs.select import OWNS, question
 from services.seed import seed
-from shared.contract import FLOWS, PAGE, RUNS, SERVICES, WORK_POOLS, RunLeg
+from shared.contract import CSRF, FLOWS, PAGE, RUNS, SERVICES, WORK_POOLS, RunLeg
 from shared.entity import select
 from shared.filters import Filter
 from tests import declared, secured
@@ -37,6 +37,8 @@ READS = {
     "runs": {"flow_run", "task_run", "deployment", "flow"},
     "deployments": {"deployment", "deployment_schedule", "concurrency_limit_v2", "flow", "work_queue", "work_pool"},
 }
+REVISION = "alembic_version"  # which all may read
+TOKEN = {"prefect-csrf-token": "a" * 64, "prefect-csrf-client": "roles"}
 DSN = Callable[[str], str]
 
 
@@ -50,6 +52,9 @@ async def admin_dsn(postgres_dsn: str) -> str:
         await admin.execute(SCRIPT)
         await admin.execute("GRANT ALL ON task_run TO classis_flows")  # as an earlier version might have
         await admin.execute(SCRIPT)
+        await admin.execute(
+            "INSERT INTO csrf_token (token, client, expiration) VALUES ($1, $2, 'infinity')", *TOKEN.values()
+        )
         for service in READERS:
             await admin.execute(f"ALTER ROLE classis_{service} PASSWORD '{PASSWORD}'")
     return made
@@ -101,11 +106,12 @@ def asked(body: dict[str, Any]) -> Iterator[tuple[str, str, list[Any]]]:
 
 
 async def test_a_fleet_of_roles_answers(dsn: DSN, nats_url: str, home: Path) -> None:
-    """Every endpoint: legs, both kinds of pages, and single deployments by both of their names."""
+    """Every endpoint: legs, both kinds of pages, single deployments by both of their names, and CSRF tokens."""
     everything: dict[str, Any] = {
         name: {} for name in ("flows", "flow_runs", "task_runs", "work_pools", "work_pool_queues", "deployments")
     }
     each = {service: {f"{service}_postgres_dsn": dsn(service)} for service in READERS}
+    each["gateway"] = {"csrf_protection_enabled": "true"}
     with secured.ready(home, nats_url, each, postgres_dsn="postgresql://nobody@127.0.0.1:1/none") as fleet:
         for search in ({}, everything):
             [found, *_] = await asyncio.to_thread(posted, f"{fleet.url}/api/deployments/filter", search)
@@ -120,9 +126,8 @@ async def test_a_fleet_of_roles_answers(dsn: DSN, nats_url: str, home: Path) -> 
 
 def posted(url: str, search: dict[str, Any] | None = None) -> Any:
     body = None if search is None else json.dumps(search).encode()
-    with urllib.request.urlopen(
-        urllib.request.Request(url, body, {"content-type": "application/json"}), timeout=20
-    ) as answer:
+    headers = {"content-type": "application/json", **TOKEN}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=20) as answer:
         return json.load(answer)
 
 
@@ -142,7 +147,20 @@ async def test_a_role_reads_its_tables_and_no_others(admin_dsn: str, dsn: DSN, s
             except InsufficientPrivilegeError:
                 pass
     assert "of_somebody_else" in {relation["name"] for relation in relations}
-    assert readable == READS[service]
+    assert readable == READS[service] | {REVISION}
+
+
+async def test_tokens_are_for_the_service_that_compares_them(dsn: DSN) -> None:
+    for service in READERS:
+        async with connected(dsn(service)) as connection:
+            for column in ("id", "created", "updated"):
+                with pytest.raises(InsufficientPrivilegeError):
+                    await connection.fetch(f"SELECT {column} FROM csrf_token")
+            if service == CSRF.service:
+                assert [token for [token] in await connection.fetch(csrf.GIVEN, "roles")] == ["a" * 64]
+                continue
+            with pytest.raises(InsufficientPrivilegeError):
+                await connection.fetch(csrf.GIVEN, "roles")
 
 
 CHANGES = (

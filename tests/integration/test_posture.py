@@ -1,0 +1,224 @@
+"""A gateway that asks less of clients than its upstream does leaves searches to the upstream, and says why."""
+
+import asyncio
+import logging
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from services import embedded
+from services.gateway import posture
+from services.gateway.posture import Seen, differences
+from shared.settings import Settings
+from tests.conftest import folder
+from tests.doors import COUNT, Connect, nothing, on_uvloop, opened
+from tests.fleet import free_port
+
+SECRET, OTHER = "admin:a-pass-w0rd", "admin:an-0ther-one"
+ROW = "/api/deployments/00000de9-0000-4000-8000-000000000001"
+NO_AUTH, WRONG_AUTH = "CLASSIS_API_AUTH_STRING is not set", "CLASSIS_API_AUTH_STRING is not the upstream's"
+NO_CSRF = "CLASSIS_CSRF_PROTECTION_ENABLED is not true"
+MORE_AUTH, MORE_CSRF = "lets everybody in", "gives no tokens"
+
+
+@pytest.fixture(scope="module")
+def nats_url() -> Iterator[str]:
+    with folder() as home, embedded.nats(home) as url:
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posture, "PAUSE", 0.01)
+
+
+@dataclass
+class Prefect:
+    """Answers as Prefect's server does with these settings."""
+
+    secret: str = ""
+    tokens: bool = False
+    trouble: bool = False
+    port: int = field(default_factory=free_port)
+    seen: list[str] = field(default_factory=list)
+    looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        if request.path == posture.PATH:
+            if "authorization" not in request.headers and request.method == "GET":
+                self.looks.release()
+        else:
+            self.seen.append(f"{request.method} {request.path}")
+        return web.Response(status=self.status(request), text="of the upstream")
+
+    def status(self, request: web.BaseRequest) -> int:
+        if self.trouble:
+            return 500
+        if self.tokens and request.method == "POST" and "prefect-csrf-token" not in request.headers:
+            return 403
+        if self.secret and request.headers.get("authorization") != login(self.secret):
+            return 401
+        return 405 if (request.method, request.path) == ("POST", posture.PATH) else 200
+
+    async def compared(self) -> None:
+        """Waits until the gateway has drawn its conclusions from how this is now."""
+        while not self.looks.locked():
+            await self.looks.acquire()
+        for _ in range(3):  # a look may be under way; one from now on; the next begins when that is thought over
+            await self.looks.acquire()
+
+    async def has(self, connect: Connect, *headers: str) -> bool:
+        """Whether a search comes here."""
+        self.seen.clear()
+        await (await connect()).ask("POST", COUNT, *headers)
+        return bool(self.seen)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        server = web.Server(self.answer)
+        listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", self.port)
+        try:
+            yield
+        finally:
+            listener.close()
+            await server.shutdown(1)
+
+
+def login(secret: str) -> str:
+    return f"Basic {b64encode(secret.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "passed_on", "told"),
+    [
+        ({}, {}, False, []),
+        ({"secret": SECRET}, {}, True, [NO_AUTH]),
+        ({"secret": SECRET}, {"api_auth_string": OTHER}, True, [WRONG_AUTH]),
+        ({"secret": SECRET}, {"api_auth_string": SECRET}, False, []),
+        ({"tokens": True}, {}, True, [NO_CSRF]),
+        ({"tokens": True}, {"csrf_protection_enabled": True}, False, []),
+        ({"secret": SECRET, "tokens": True}, {}, True, [NO_AUTH, NO_CSRF]),
+        ({"secret": SECRET, "tokens": True}, {"api_auth_string": SECRET}, True, [NO_CSRF]),
+        ({"secret": SECRET, "tokens": True}, {"csrf_protection_enabled": True}, True, [NO_AUTH]),
+        ({}, {"api_auth_string": SECRET}, False, [MORE_AUTH]),
+        ({}, {"csrf_protection_enabled": True}, False, [MORE_CSRF]),
+        ({"secret": SECRET}, {"csrf_protection_enabled": True}, True, [NO_AUTH, MORE_CSRF]),
+    ],
+)
+@on_uvloop
+async def test_what_is_weaker_here_is_passed_on_and_told(
+    nats_url: str,
+    theirs: dict[str, object],
+    ours: dict[str, object],
+    passed_on: bool,
+    told: list[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    prefect = Prefect(**theirs)  # type: ignore[arg-type]
+    async with prefect.listening(), opened(nats_url, nothing, upstream=prefect.url, fallback=0, **ours) as connect:
+        await prefect.compared()
+        assert await prefect.has(connect, f"authorization: {login(SECRET)}") is passed_on
+        assert await prefect.has(connect) is passed_on
+        prefect.seen.clear()
+        await (await connect()).ask("GET", ROW)
+        await (await connect()).ask("GET", "/api/ready")
+        assert prefect.seen == [*([f"GET {ROW}"] if passed_on else []), "GET /api/ready"]
+    found = [each for each in caplog.records if each.name == posture.__name__ and each.levelno >= logging.WARNING]
+    assert all(text in each.getMessage() for each, text in zip(found, told, strict=True))
+    assert {each.levelname for each in found} <= ({"ERROR", "WARNING"} if passed_on else {"WARNING"})
+    for secret in (SECRET, OTHER, login(SECRET), login(OTHER)):
+        assert secret not in caplog.text
+
+
+@on_uvloop
+async def test_it_goes_on_by_itself_when_both_ask_the_same(nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, posture.__name__)
+    prefect = Prefect()
+    async with prefect.listening(), opened(nats_url, nothing, upstream=prefect.url) as connect:
+        for secret, tokens in (("", False), (SECRET, False), ("", False), ("", True), ("", False)):
+            prefect.secret, prefect.tokens = secret, tokens
+            await prefect.compared()
+            assert await prefect.has(connect) is bool(secret or tokens)
+    told = [each.levelname for each in caplog.records if each.name == posture.__name__]
+    assert told == ["INFO", "ERROR", "INFO", "ERROR", "INFO"]  # once each
+
+
+@on_uvloop
+async def test_until_the_upstream_answers_our_settings_decide_and_then_the_last_look(nats_url: str) -> None:
+    prefect = Prefect(SECRET, trouble=True)
+    async with opened(nats_url, nothing, upstream=prefect.url) as connect:
+        assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+        async with prefect.listening():
+            await prefect.compared()
+            assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+            prefect.trouble = False
+            await prefect.compared()
+            assert await prefect.has(connect)
+            prefect.trouble = True
+            await prefect.compared()
+            assert await prefect.has(connect)
+        assert (await (await connect()).ask("POST", COUNT)).status == 503
+        prefect.secret, prefect.trouble = "", False
+        async with prefect.listening():
+            await prefect.compared()
+            assert not await prefect.has(connect)
+
+
+@on_uvloop
+async def test_a_silent_upstream_delays_the_start_a_little_and_the_stop_not(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posture, "FIRST", 0.2)
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server, asyncio.timeout(2):
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with opened(nats_url, nothing, upstream=url) as connect:
+            await asked.wait()
+            assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+
+
+@on_uvloop
+async def test_a_watch_that_ends_by_a_mistake_relies_on_nothing(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = asyncio.Event()
+
+    def broken(_: Settings, __: Seen) -> None:
+        told.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(posture, "differences", broken)
+    prefect = Prefect()
+    async with prefect.listening(), opened(nats_url, nothing, upstream=prefect.url) as connect:
+        await told.wait()
+        assert await prefect.has(connect)
+    assert "watched no more" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("secret", "seen", "less"),
+    [
+        ("", Seen(302, 302, 302), [NO_AUTH]),  # a login page before the upstream
+        ("", Seen(403, 403, 403), [NO_AUTH, NO_CSRF]),
+        (SECRET, Seen(302, 302, 302), [WRONG_AUTH]),
+        (SECRET, Seen(403, 200, 405), []),
+    ],
+)
+def test_other_refusals_count_too(secret: str, seen: Seen, less: list[str]) -> None:
+    found, _ = differences(Settings(api_auth_string=secret), seen)
+    assert all(text in each for each, text in zip(found, less, strict=True))
