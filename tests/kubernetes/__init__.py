@@ -1,0 +1,1 @@
+"""deploy/kubernetes: what kubectl makes of it, against Kubernetes' schemas, the code, and NATS itself."""
