@@ -33,7 +33,7 @@ def oracle_prefix() -> Path:
     """The oracle's environment, made or brought up to date when it does not hold what the requirements say."""
     prefix = ROOT / ".venv-oracle"
     prefix.mkdir(exist_ok=True)
-    with _locked(prefix):
+    with locked(prefix):
         marker, wanted = prefix / "requirements.sha256", hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
         if not marker.exists() or marker.read_text() != wanted:
             print(f"installing the oracle (Prefect's own server) into {prefix.name}/ …", file=sys.stderr, flush=True)
@@ -43,7 +43,7 @@ def oracle_prefix() -> Path:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One process at a time; the lock vanishes with its holder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -131,10 +131,17 @@ def serve(
     log = home / "server.log"
     with log.open("wb") as output, _listening(port) if workers > 1 else nullcontext() as listening:
         several = [*WORKERS, str(workers), "--fd", str(listening.fileno())] if listening else []
-        command = [*(several or SERVER), *(() if several or services else ["--no-services"]), "--host", "127.0.0.1", "--port", str(port)]
+        command = [
+            *(several or SERVER),
+            *(() if several or services else ["--no-services"]),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
         process = subprocess.Popen(
             [prefix / "bin" / command[0], *command[1:]],
-            env=_environment(prefix, dsn, home, tuned=tuned) | (WORKERS_TOLD if listening else {}) | extra,
+            env=_environment(prefix, dsn, home, tuned=tuned) | (WORKERS_TOLD if listening else {}) | dict(extra),
             pass_fds=[listening.fileno()] if listening else [],
             stdin=subprocess.DEVNULL,
             stdout=output,
