@@ -1,11 +1,13 @@
 """An upstream of the test's own: a socket that tells byte for byte what it got, and answers what the test says."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from services.gateway import posture
+from tests.certificates import Pair
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nok"
 POSTURE = {  # what the gateway itself asks: neither authentication nor CSRF protection is on
@@ -13,6 +15,7 @@ POSTURE = {  # what the gateway itself asks: neither authentication nor CSRF pro
     "POST /api/admin/version HTTP/1.1": b"405 X",
 }
 WITHIN = 10.0  # seconds, for anything that a test waits for
+LONGEST_HEAD = 1024 * 1024  # bytes
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Exchange:
         return b"".join([part async for part in self.chunks()]) if self.all("transfer-encoding") else b""
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while size := int(await self.reader.readline(), 16):
+        while size := int(await self.reader.readuntil(b"\r\n"), 16):
             yield await self.reader.readexactly(size)
             await self.reader.readexactly(2)
         await self.reader.readline()
@@ -81,8 +84,8 @@ async def ok(exchange: Exchange) -> None:
 
 
 @asynccontextmanager
-async def playing(answer: Answering = ok) -> AsyncIterator[Played]:
-    """Listens while the block runs; each request of a client is answered by `answer`."""
+async def playing(answer: Answering = ok, certificate: Pair | None = None) -> AsyncIterator[Played]:
+    """Listens while the block runs; each request of a client is answered by `answer`. TLS with a certificate."""
     played = Played()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,8 +104,12 @@ async def playing(answer: Answering = ok) -> AsyncIterator[Played]:
                     exchange.ended.set()
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    played.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+    if context and certificate:
+        context.load_cert_chain(*certificate)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context, limit=LONGEST_HEAD)
+    port = server.sockets[0].getsockname()[1]
+    played.url = f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
     try:
         yield played
     finally:

@@ -30,6 +30,26 @@ def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
         read({f"CLASSIS_{name}": value})
 
 
+@pytest.mark.parametrize(
+    "url", ["http://prefect:4200", "https://prefect.example/", "http://127.0.0.1:4200", "http://[::1]:4200"]
+)
+def test_an_upstream(url: str) -> None:
+    assert read({"CLASSIS_UPSTREAM": url}).upstream == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "prefect:4200", "http://", "http://:4200", "http://prefect:0", "http://prefect:70000", "ftp://prefect", "http://[::1",
+        "http://prefect/api", "http://prefect?5ecret", "http://prefect#5ecret", "http://a:5ecret@prefect", "http://pre fect",
+    ],
+)  # fmt: skip
+def test_an_upstream_is_a_server_and_no_more(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^CLASSIS_UPSTREAM: takes http://") as refused:
+        read({"CLASSIS_UPSTREAM": url})
+    assert "5ecret" not in str(refused.value)
+
+
 def test_a_database_may_be_named_in_every_way_that_asyncpg_knows() -> None:
     for dsn in (
         "postgresql:///prefect?host=/run/postgresql",
