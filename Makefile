@@ -8,13 +8,16 @@ SIZES  ?= small medium
 ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help up bench fuzz conformance test fault check format docs lock clean
+.PHONY: help up doctor bench fuzz conformance test fault check format docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: $(VENV)/ready  ## start everything on this machine, with demo data; Ctrl-C stops it
 	@exec $(BIN)/classis up
+
+doctor: $(VENV)/ready  ## look at your installation (CLASSIS_POSTGRES_DSN=… CLASSIS_UPSTREAM=…) and say what is well
+	@$(BIN)/classis doctor $(ARGS)
 
 bench: $(VENV)/ready-bench  ## measure beside the real Prefect server (SIZES="small medium large", ARGS="--quick")
 	$(BIN)/python -m bench --sizes $(SIZES) $(ARGS)

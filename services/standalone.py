@@ -21,41 +21,26 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from services import embedded, seed
+from services import doctor, embedded, preflight, seed, welcome
 from services.demo import Sizes
+from services.doctor import report
 from services.embedded import StartError
 from shared.contract import SERVICES
-from shared.settings import Settings, read
+from shared.settings import PREFIX, Settings, read
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "deploy" / "schema.sql"
 DEMO = Sizes(deployments=1_000, flow_runs=30_000, task_runs=90_000)
 READY_WITHIN = 60.0
+PAUSE = 0.2  # seconds between two looks
+LOOK_WITHIN = 20.0
+TROUBLES = 8  # that are shown
+NATS_PORT, ANY_PORT = 4222, -1  # its usual one, and one that is free
 STOP_WITHIN = 15.0
 STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 Fleet = Mapping[str, embedded.Process]
 Servers = Mapping[str, tuple[str, Path]]  # what runs beside the services: its URL and its log
-
-WELCOME = """
-Classis answers at {address}/api. Try:
-
-    curl -s {address}/api/deployments/paginate{login} -H 'content-type: application/json' -d '{search}'
-
-That asks for deployments with "nightly" in their name that own a failed run, one a page.
-
-NATS is at {url}, for those who ask there.
-Metrics are at {metrics}.
-Logs are in {logs}. {data}
-Ctrl-C stops everything.
-"""
-SEARCH = (
-    '{"limit": 1, "deployments": {"name": {"like_": "nightly"}},'
-    ' "flow_runs": {"state": {"type": {"any_": ["FAILED"]}}}}'
-)
-LOGIN = ' -u "$CLASSIS_API_AUTH_STRING"'
-OWN_DATA = "The data stays in {home}; remove that folder to start anew."
-GIVEN_DATA = "The database given is only read."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +49,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Start the fleet on this machine, with a PostgreSQL and a NATS of its own and demo data. Settings come from "
         "the environment: CLASSIS_POSTGRES_DSN and CLASSIS_NATS_URL name servers to use instead (the database is then "
-        "only read), CLASSIS_HOST and CLASSIS_PORT say where to listen, CLASSIS_HOME where the data lies. "
+        "only read), CLASSIS_UPSTREAM Prefect's own server behind it, CLASSIS_HOST and CLASSIS_PORT where to listen, "
+        "CLASSIS_HOME the folder for data and logs. "
         "The sizes below count at the first start only."
     )
     seed.sizes(parser, DEMO)
@@ -82,32 +68,49 @@ def main(args: argparse.Namespace) -> int:
 def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
     """Start everything, wait for Ctrl-C, SIGTERM or a service's end, stop everything. Call it from the main thread."""
     settings, home = read(environment), embedded.home_directory()
-    port = _claimed(settings.host, settings.port)
+    given = preflight.is_given(environment)
+    port = preflight.claimed(settings.host, settings.port)
     with _signals(), ExitStack() as stack:
         try:
-            given, bus = environment.get("CLASSIS_POSTGRES_DSN"), environment.get("CLASSIS_NATS_URL")
-            dsn = _checked(given) if given else stack.enter_context(_database(home, demo))
+            if given:
+                preflight.check_databases(settings)
+            dsn = settings.postgres_dsn if given else stack.enter_context(_database(home, demo))
+            bus = environment.get("CLASSIS_NATS_URL")
             url = bus or stack.enter_context(_bus(home))
             servers = {} if given else {"PostgreSQL": (dsn, home / "postgres" / "log")}
             servers |= {} if bus else {"NATS": (url, home / "nats" / "log")}
             told = {"POSTGRES_DSN": dsn, "NATS_URL": url, "HOST": settings.host, "PORT": str(port)}
-            logs, ports = _logs(home), _metrics_ports(settings)
-            own = {**environment, **{f"CLASSIS_{k}": v for k, v in told.items()}}
+            own = {**environment, **{f"{PREFIX}{k}": v for k, v in told.items()}}
+            logs, ports = _logs(home), preflight.metrics_ports(settings)
             fleet = stack.enter_context(_fleet(own, ports, logs))
-            address = _address(settings.host, port)
-            _await_ready(fleet, servers, address, logs)
-            data = GIVEN_DATA if given else OWN_DATA.format(home=home)
-            first = f"{_address(settings.host, ports[SERVICES[0]])}/metrics ({SERVICES[0]})"
-            metrics = "; ".join([first, *(f"{name}: port {ports[name]}" for name in SERVICES[1:])])
-            shown = {"address": address, "search": SEARCH, "url": url.rpartition("@")[2], "metrics": metrics}
-            login = LOGIN if settings.api_auth_string else ""
-            _say(WELCOME.format(**shown, login=login, logs=logs, data=data))
+            address, monitors = _address(settings.host, port), {k: _address(settings.host, v) for k, v in ports.items()}
+            _await_ready(fleet, servers, {name: f"{url}/ready" for name, url in monitors.items()}, logs)
+            if not settings.upstream:  # behind one, what it says is the upstream's too
+                _await_ready(fleet, servers, {"the fleet": f"{address}/api/ready"}, logs)
+            ours = {} if given else {"POSTGRES_DSN": _kept_password(dsn, home)}
+            ours |= {} if bus else {"NATS_URL": url}
+            shown = welcome.Started(address, url.rpartition("@")[2], monitors, logs, home, ours)
+            _say(welcome.text(shown, settings, _looked(read(own)) if given else []))
             return _watch(fleet, servers, logs)
         except KeyboardInterrupt:
             return 0
         finally:
             _say("stopping")
             _ignore_signals()  # stopping takes seconds at most, and a second Ctrl-C would leave it half done
+
+
+def _kept_password(dsn: str, home: Path) -> str:
+    """Our own database's address for a shell, which reads the password where it is kept."""
+    password = urlsplit(dsn).password or ""
+    return dsn.replace(f":{password}@", f":$(cat {home / 'postgres' / 'password'})@")
+
+
+def _looked(settings: Settings) -> list[str]:
+    """What the doctor finds wrong with what is given."""
+    try:
+        return report.troubles(asyncio.run(asyncio.wait_for(doctor.glanced(settings), LOOK_WITHIN)), TROUBLES)
+    except TimeoutError:
+        return [f"  What is given could not be looked at within {LOOK_WITHIN:.0f} s."]
 
 
 @contextmanager
@@ -127,55 +130,10 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _claimed(host: str, port: int) -> int:
-    """The port to listen on, free at this moment; a free one for 0."""
-    with _listening(host, port, "CLASSIS_PORT") as probe:
-        return int(probe.getsockname()[1])
-
-
-def _listening(host: str, port: int, setting: str) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        advice = f"stop what listens there, or choose others with CLASSIS_HOST and {setting}"
-        raise StartError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}") from None
-
-
-def _metrics_ports(settings: Settings) -> Mapping[str, int]:
-    """A port for each service's metrics: free ones, or in a row from the one that is set."""
-    with ExitStack() as stack:  # all held until all are found, so that none is found twice
-        found: dict[str, int] = {}
-        for place, name in enumerate(SERVICES):
-            asked = settings.metrics_port and settings.metrics_port + place
-            probe = stack.enter_context(_listening(settings.host, asked, "CLASSIS_METRICS_PORT"))
-            found[name] = int(probe.getsockname()[1])
-        return found
-
-
 def _address(host: str, port: int) -> str:
     """Where this machine reaches a gateway that listens there."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 — two that stand for every address
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _checked(dsn: str) -> str:
-    """A database that is given, once we know that it is there and Prefect's."""
-    try:
-        prefects = asyncio.run(_fetched(dsn, "SELECT to_regclass('deployment') IS NOT NULL"))
-    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        raise StartError(f"cannot read the database of CLASSIS_POSTGRES_DSN: {error}") from None
-    if not prefects:
-        advice = "name Prefect's own, or unset CLASSIS_POSTGRES_DSN for one with demo data"
-        raise StartError(f"the database of CLASSIS_POSTGRES_DSN has no table 'deployment': {advice}")
-    return dsn
-
-
-async def _fetched(dsn: str, question: str) -> object:
-    connection = await asyncpg.connect(dsn, timeout=10, server_settings={"default_transaction_read_only": "on"})
-    try:
-        return await connection.fetchval(question)
-    finally:
-        await connection.close()
 
 
 @contextmanager
@@ -203,7 +161,7 @@ async def _furnish(dsn: str, demo: Sizes) -> None:
 @contextmanager
 def _bus(home: Path) -> Iterator[str]:
     _say("starting NATS")
-    with embedded.nats(home) as url:
+    with embedded.nats(home, port=NATS_PORT if preflight.is_free(NATS_PORT) else ANY_PORT) as url:
         yield url
 
 
@@ -237,20 +195,23 @@ def _fleet(environment: Mapping[str, str], ports: Mapping[str, int], logs: Path)
             embedded.stop(process)
 
 
-def _await_ready(fleet: Fleet, servers: Servers, address: str, logs: Path) -> None:
+def _await_ready(fleet: Fleet, servers: Servers, urls: Mapping[str, str], logs: Path) -> None:
+    """Returns once each of those named answers at its address that it is ready."""
     deadline = time.monotonic() + READY_WITHIN
-    while not _ready(address):
-        if lost := _lost(fleet, servers, logs):
-            raise StartError(lost)
-        if time.monotonic() > deadline:
-            raise StartError(f"the fleet was not ready within {READY_WITHIN:.0f} s; its logs are in {logs}")
-        time.sleep(0.05)  # there is nothing to wait on until the gateway listens
+    for name, url in urls.items():
+        while not _ready(url):
+            if lost := _lost(fleet, servers, logs):
+                raise StartError(lost)
+            if time.monotonic() > deadline:
+                raise StartError(f"{name} was not ready within {READY_WITHIN:.0f} s; logs are in {logs}")
+            time.sleep(PAUSE)  # there is nothing to wait on until it listens
 
 
-def _ready(address: str) -> bool:
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=5)
+def _ready(url: str) -> bool:
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.netloc, timeout=5)
     try:
-        connection.request("GET", "/api/ready")
+        connection.request("GET", place.path)
         return connection.getresponse().status == http.HTTPStatus.OK
     except (OSError, http.client.HTTPException):
         return False

@@ -16,7 +16,8 @@ SENT = Counter("classis_http_response_bytes", "Bytes of bodies, before compressi
 # --- the gateway's upstream
 UPSTREAM = Histogram(
     "classis_upstream_seconds", "Waiting for the head of an answer", ["outcome"], buckets=SECONDS
-)  # outcome: 2xx and so on, or failed
+)  # outcome: 2xx and so on, failed, or given_up by the client
+TURNED_AWAY = Counter("classis_turned_away", "Connections closed because CLASSIS_MAX_CONNECTIONS are open")
 TUNNELS = Gauge("classis_upstream_tunnels", "WebSockets that are open through the gateway")
 FALLBACKS = Counter("classis_fallback", "Searches passed on because the fleet could not answer", ["reason"])
 SHADOWS = Counter(

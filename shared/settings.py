@@ -5,17 +5,31 @@ shows a password, a token or what may hold one.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
-from msgspec import Meta, Struct, ValidationError, convert
+from msgspec import Meta, Struct, ValidationError, convert, inspect
+
+from shared.addresses import Server, names_a_database, names_a_server, server
 
 PREFIX = "CLASSIS_"
 SECRET = {"nats_password", "nats_token", "api_auth_string"}
 HOLDS_SECRET = {"nats_url"}  # and every database's
-_HOST = re.compile(r"([^@:\[\]\s]*|\[[0-9A-Fa-f:.%]+\])(:(?P<port>\d{1,5}))?", re.ASCII)
-Positive = Annotated[float, Meta(gt=0)]
+WORDS = {
+    "yes": "true",
+    "y": "true",
+    "t": "true",
+    "on": "true",
+    "no": "false",
+    "n": "false",
+    "f": "false",
+    "off": "false",
+}
+NEAR = 0.8  # how alike two names must be for one to be a slip of the other; other programs have CLASSIS_ variables too
+SECONDS, BYTES = Meta(extra={"unit": "s"}), Meta(extra={"unit": "bytes"})
+Positive = Annotated[float, Meta(gt=0), SECONDS]
 Size = Annotated[int, Meta(ge=1)]
 
 
@@ -64,14 +78,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     metrics_port: Annotated[int, Meta(ge=0, le=65535), described("port for /metrics, /health, /ready; 0: none")] = 0
     deadline: Annotated[Positive, described("time one request may take")] = 10.0
     slow_client: Annotated[Positive, described("time a client may take to send a request or take an answer")] = 10.0
-    drain: Annotated[float, Meta(ge=0), described("time between 'not ready' and closing the door, on leaving")] = 0.0
+    drain: Annotated[
+        float, Meta(ge=0), SECONDS, described("time between 'not ready' and closing the door, on leaving")
+    ] = 0.0
     default_limit: Annotated[int, Meta(ge=0), described("rows of a page by default and at most")] = 200
     pool_size: Annotated[Size, described("connections to Postgres per service; deployments: twice")] = 8
     concurrency: Annotated[Size, described("requests one service works on or keeps waiting; beyond it, 503")] = 128
     gateway_concurrency: Annotated[Size, described("the same for searches by HTTP: more only wait longer")] = 64
     share_searches: Annotated[bool, described("true: equal searches at the same time are answered as one")] = True
-    max_body: Annotated[Size, described("largest request body; beyond it, 413")] = 8 * 1024 * 1024
-    row_cache: Annotated[int, Meta(ge=0), described("memory for printed rows; 0 keeps none")] = 64 * 1024 * 1024
+    max_body: Annotated[Size, BYTES, described("largest request body; beyond it, 413")] = 8 * 1024 * 1024
+    row_cache: Annotated[int, Meta(ge=0), BYTES, described("memory for printed rows; 0 keeps none")] = 64 * 1024 * 1024
     cors_allowed_origins: Annotated[str, described("origins, separated by commas; * is any")] = "*"
     cors_allowed_methods: Annotated[str, described("methods, separated by commas; * is any")] = "*"
     cors_allowed_headers: Annotated[str, described("headers, separated by commas; * is any")] = "*"
@@ -103,13 +119,13 @@ class Settings(Struct, frozen=True, kw_only=True):
         return Login(user, password, self.nats_token)
 
     def _servers(self) -> "list[Server]":
-        servers = [_server(url.strip()) for url in self.nats_url.split(",")]
+        servers = [server(url.strip()) for url in self.nats_url.split(",")]
         if None in servers:
             text = (
                 f"{PREFIX}NATS_URL: takes URLs such as nats://127.0.0.1:4222 or tls://nats.example, with commas between"
             )
             raise SettingsError(f"{text}; in a user or password, write @ : / ? # % and commas as %40 …")
-        return [server for server in servers if server]
+        return [found for found in servers if found]
 
     def __repr__(self) -> str:
         """The settings that differ from the default, without secrets."""
@@ -126,19 +142,13 @@ class Login(NamedTuple):
     token: str = ""
 
 
-class Server(NamedTuple):
-    """One server of NATS, and the user its URL names."""
-
-    url: str
-    user: str
-    password: str
-
-
 class SettingsError(ValueError):
     """A setting has a value it cannot have. The text names the variable and says what it takes, never a secret."""
 
 
 DEFAULT = Settings()
+FIELDS: tuple[Any, ...] = inspect.type_info(Settings).fields  # type: ignore[attr-defined]
+KINDS: dict[str, inspect.Type] = {field.name: getattr(field.type, "type", field.type) for field in FIELDS}
 
 
 def read(environment: Mapping[str, str]) -> Settings:
@@ -151,21 +161,65 @@ def read(environment: Mapping[str, str]) -> Settings:
         for name in Settings.__struct_fields__
         if environment.get(PREFIX + name.upper())
     }
-    try:
-        settings = convert(given, Settings, strict=False)
-    except ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        raise SettingsError(f"{PREFIX}{place.rstrip('`').upper()}: {problem}") from None
+    settings = Settings(**{name: _value(name, text) for name, text in given.items()})
     for name, value in given.items():
-        if name.endswith("postgres_dsn") and not _names_a_database(value):
-            raise SettingsError(
-                f"{PREFIX}{name.upper()}: takes postgresql://user:password@host:5432/database?sslmode=…;"
-                " in a user or password, write @ : / ? # % and blanks as %40 …"
-            )
-    if settings.upstream and not _names_a_server(settings.upstream):
-        raise SettingsError(f"{PREFIX}UPSTREAM: takes http://host:port or https://host, without a path")
+        if name.endswith("postgres_dsn") and not names_a_database(value):
+            raise SettingsError(f"{PREFIX}{name.upper()}: {_wrong_dsn(value)}")
+    if settings.upstream and not names_a_server(settings.upstream):
+        near = f"http://{settings.upstream}"
+        hint = f"; did you mean {near}?" if names_a_server(near) else ""
+        raise SettingsError(f"{PREFIX}UPSTREAM: takes http://host:port or https://host, without a path{hint}")
+    if settings.record and Path(settings.record).is_dir():
+        raise SettingsError(f"{PREFIX}RECORD: takes a file, and {settings.record} is a folder")
     _check_nats(settings)
     return settings
+
+
+def slips(environment: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each variable that is no setting, and looks like one."""
+    known = [PREFIX + name.upper() for name in Settings.__struct_fields__]
+    short = [name.removeprefix(PREFIX) for name in known]
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in known and not name.endswith("_PASSWORD"):  # NATS has many of them
+            for near in get_close_matches(name.removeprefix(PREFIX), short, 1, NEAR):
+                yield f"{name} is no setting; did you mean {PREFIX}{near}?"
+
+
+def _value(name: str, text: str) -> Any:
+    kind = KINDS[name]
+    word = WORDS.get(text.strip().lower(), text.strip()) if isinstance(kind, inspect.BoolType) else text
+    try:
+        return convert(word, Settings.__annotations__[name], strict=False)
+    except ValidationError:
+        raise SettingsError(f"{PREFIX}{name.upper()}: takes {takes(name)}, not {_shown(name, text)}") from None
+
+
+def takes(name: str) -> str:
+    """What values a setting can have, in words; nothing to say of a text."""
+    match KINDS[name]:
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.LiteralType(values):
+            return f"one of {', '.join(map(str, values))}"
+        case inspect.IntType() | inspect.FloatType() as kind:
+            noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
+            if kind.gt is not None:
+                return f"{noun} above {kind.gt:g}"
+            return f"{noun} from {kind.ge:g} " + (f"to {kind.le:g}" if kind.le is not None else "on")
+    return ""
+
+
+def unit(name: str) -> str:
+    """What a number of a setting counts, where that is to be said."""
+    extra = next((field.type.extra for field in FIELDS if field.name == name), None)
+    return str(extra["unit"]) if extra else ""
+
+
+def _wrong_dsn(dsn: str) -> str:
+    if found := re.match(r"(postgres(?:ql)?)\+(\w+)://", dsn):  # as Prefect writes it, for SQLAlchemy
+        return f"takes {found[1]}://…: leave out +{found[2]}"
+    text = "takes postgresql://user:password@host:5432/database?sslmode=…"
+    return f"{text}; in a user or password, write @ : / ? # % and blanks as %40 …"
 
 
 def _check_nats(settings: Settings) -> None:
@@ -182,42 +236,6 @@ def _check_nats(settings: Settings) -> None:
     if bool(settings.nats_tls_certificate) != bool(settings.nats_tls_key):
         missing, given = ("KEY", "CERTIFICATE") if settings.nats_tls_certificate else ("CERTIFICATE", "KEY")
         raise SettingsError(f"{PREFIX}NATS_TLS_{missing}: is missing, but {PREFIX}NATS_TLS_{given} is given")
-
-
-def _server(text: str) -> Server | None:
-    """What a URL of NATS names; None when it is no such URL."""
-    try:
-        url = urlsplit(text)
-        user, password = unquote(url.username or ""), unquote(url.password or "")
-        host = url.netloc.rpartition("@")[2]
-        right = url.scheme in {"nats", "tls"} and url.hostname and url.port != 0 and _HOST.fullmatch(host)
-    except ValueError:
-        return None
-    if not right or url.netloc.count("@") > 1 or url.path.strip("/") or url.query or url.fragment:
-        return None
-    return Server(f"{url.scheme}://{host}", user, password)
-
-
-def _names_a_database(dsn: str) -> bool:
-    """Whether asyncpg reads in a DSN what was meant; of some mistakes its errors show a part of the password."""
-    try:
-        url = urlsplit(dsn)
-        parse_qs(url.query, strict_parsing=bool(url.query))
-    except ValueError:
-        return False
-    hosts = url.netloc.partition("@")[2] if "@" in url.netloc else url.netloc
-    found = [_HOST.fullmatch(host) for host in hosts.split(",")]
-    right = url.scheme in {"postgresql", "postgres"} and all(one and int(one["port"] or 1) < 65536 for one in found)
-    return right and not url.fragment and "@" not in url.path and not re.search(r"\s", dsn)
-
-
-def _names_a_server(text: str) -> bool:
-    try:
-        url = urlsplit(text)
-        right = url.scheme in {"http", "https"} and url.hostname and url.port != 0 and _HOST.fullmatch(url.netloc)
-    except ValueError:
-        return False
-    return bool(right) and url.path in {"", "/"} and not url.query and not url.fragment
 
 
 def _shown(name: str, value: object) -> str:

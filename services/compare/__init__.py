@@ -24,6 +24,7 @@ except ImportError:  # an image that runs services has none
     tqdm = None  # type: ignore[assignment,misc]
 
 GENERATED = 200
+STOPPED = 130  # the exit code of who is stopped by Ctrl-C
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +41,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "The searches are those that a gateway added to the file CLASSIS_RECORD, which may hold names and whatever "
         "else people searched for; and searches made by chance about the data of the first server. Nothing is "
         "changed: only reads are sent. Exit code 0: all alike; 1: there were differences, or searches that neither "
-        "server answered; 2: it could not be tried."
+        "server answered, or that a gateway's upstream answered in place of its fleet; 2: it could not be tried; "
+        "130: it was stopped."
     )
     add = parser.add_argument
     add("urls", nargs=2, type=_url, metavar="URL", help="a server, http://host:port")
@@ -57,11 +59,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Compares; gives the exit code."""
+    code = 2
     try:
         return asyncio.run(_main(args, _read(args.requests) if args.requests else []))
     except* (Unreachable, OSError) as problems:
         _say(f"classis compare: {_innermost(problems)}")
-    return 2
+    except* KeyboardInterrupt:
+        _say("classis compare: stopped")
+        code = STOPPED
+    return code
 
 
 async def _main(args: argparse.Namespace, requests: list[Request]) -> int:
@@ -73,7 +79,7 @@ async def _main(args: argparse.Namespace, requests: list[Request]) -> int:
         tally = await _replayed((first, second), requests, args)
         for line in summary(tally, (first, second)):
             print(line)  # noqa: T201 — a command talks to its user
-    return 0 if tally.agrees else 1
+    return 0 if tally.agrees and not any(server.strangers for server in (first, second)) else 1
 
 
 async def _replayed(servers: Sequence[Server], requests: list[Request], args: argparse.Namespace) -> Tally:

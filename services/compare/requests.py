@@ -35,7 +35,7 @@ def recorded(lines: Iterable[bytes]) -> Iterator[Request | None]:
     for line in lines:
         try:
             found = msgspec.json.decode(line, type=Line)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             yield None
             continue
         known = READS.fullmatch(f"{found.method} {found.path}")

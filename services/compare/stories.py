@@ -30,13 +30,16 @@ async def told(server: Server) -> list[Story]:
 async def _rows(server: Server, kind: str, which: tuple[str, list[str]] | None) -> list[Row]:
     """The rows that have one of these values; none where the server does not know the kind."""
     body = {kind: {which[0]: {"any_": which[1]}}} if which else {}
-    reply = await server.ask(Request("POST", f"/api/{kind}/filter", printed(body)))
-    rows = json.loads(reply.body) if reply.status == 200 else []
+    reply = (await server.ask(Request("POST", f"/api/{kind}/filter", printed(body)))).reply
+    try:
+        rows = json.loads(reply.body) if reply.status == 200 else []
+    except (ValueError, RecursionError):  # a page for people, perhaps
+        return []
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _values(rows: Sequence[Row], key: str) -> list[str]:
-    return list(dict.fromkeys(row[key] for row in rows if row.get(key)))
+    return list(dict.fromkeys(value for row in rows if isinstance(value := row.get(key), str) and value))
 
 
 def _joined(

@@ -8,16 +8,17 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from nats.errors import Error as NatsError
 
-from services.doctor import bus, connections, database, fleet, indexes, machine, replica, report, schema, server
-from services.doctor.places import TROUBLE, Place, reached, told, variable
+from services.doctor import bus, connections, database, fleet, indexes, machine, replica, report, same, schema, server
+from services.doctor.places import PRIMARY, TROUBLE, Place, reached, told, variable
 from services.doctor.report import Mark, Subject
 from shared.natsoptions import options
-from shared.settings import Settings, SettingsError, read
+from shared.settings import DEFAULT, PREFIX, Settings, SettingsError, read
 
 WITHIN = 30.0  # seconds for one check
 EPILOG = """\
@@ -33,8 +34,9 @@ What the marks mean, and what the exit code is:
 Wrong settings end it with exit code 2, as they end a service.
 
 It looks at this machine, each database (schema, rights, indexes, connections, replicas, clock), NATS (rights, limits),
-the replicas that run there, and Prefect's own server, if CLASSIS_UPSTREAM names it. It reads no row of Prefect's and
-writes nothing. A NATS user of deploy/nats.conf sees what it may: as `monitor` or `gateway` the doctor sees the fleet.
+the replicas that run there, and Prefect's own server, if CLASSIS_UPSTREAM names it. Of Prefect's rows it reads the ids
+of three deployments, to see that the server knows them; it writes nothing. A NATS user of deploy/nats.conf sees what it
+may: as `monitor` or `gateway` the doctor sees the fleet.
 """
 
 
@@ -68,22 +70,25 @@ async def examined(settings: Settings, replicas: int = 2, role: str = "") -> lis
     options(settings, "doctor")  # files of credentials that are wrong end it here
     here, upstream = Subject("This machine"), Subject("Prefect's server")
     machine.check(here, settings)
-    stored, served, _ = await asyncio.gather(
-        _databases(settings, replicas), _bus(settings, role), _guarded(upstream, "", server.check, settings)
-    )
+    stored, served = await asyncio.gather(_databases(settings, replicas, upstream), _bus(settings, role))
     return [here, *stored, *served, upstream]
 
 
-async def _databases(settings: Settings, replicas: int) -> list[Subject]:
+async def glanced(settings: Settings) -> list[Subject]:
+    """What decides whether searches are answered, and rightly: rights, schema, upstream. Of each, what was found."""
+    postgres, tables, upstream = Subject("Postgres"), Subject("Schema"), Subject("Prefect's server")
+    async with _visited(settings, postgres) as places:
+        for place in places:
+            await _guarded(postgres, place.names, database.check, place)
+            await _guarded(tables, place.names, schema.check, place, settings)
+        await _prefects(upstream, settings, places)
+    return [postgres, tables, upstream]
+
+
+async def _databases(settings: Settings, replicas: int, upstream: Subject) -> list[Subject]:
     subjects = [Subject(title) for title in ("Postgres", "Schema", "Indexes", "Connections", "Replicas")]
     postgres, tables, indexed, budget, replicated = subjects
-    found = await reached(settings)
-    places = [place for place in found.values() if isinstance(place, Place)]
-    for services, error in found.items():
-        if not isinstance(error, Place):
-            then = f"see that Postgres is there, and what {variable(services[0])} says"
-            postgres.failed(", ".join(services), f"cannot connect: {told(error)}", then)
-    try:
+    async with _visited(settings, postgres) as places:
         for place in places:
             await _guarded(postgres, place.names, database.check, place)
             await _guarded(tables, place.names, schema.check, place, settings)
@@ -95,10 +100,39 @@ async def _databases(settings: Settings, replicas: int) -> list[Subject]:
         await _guarded(budget, "", connections.check, places, settings, replicas)
         primary_named = bool(settings.primary_postgres_dsn)
         await _guarded(replicated, "", replica.check, places, primary_named)
+        await _prefects(upstream, settings, places)
+    return subjects
+
+
+@asynccontextmanager
+async def _visited(settings: Settings, postgres: Subject) -> AsyncIterator[list[Place]]:
+    """The databases that can be reached; the others are findings."""
+    found = await reached(settings)
+    for services, error in found.items():
+        if not isinstance(error, Place):
+            unset = services[0] != PRIMARY and settings.dsn(services[0]) == DEFAULT.postgres_dsn
+            why, then = f"cannot connect: {told(error)}", f"see that it is there, and what {variable(services[0])} says"
+            if unset:
+                why, then = (
+                    f"{PREFIX}POSTGRES_DSN is not set; {why}",
+                    f"{PREFIX}POSTGRES_DSN=postgresql://… classis doctor",
+                )
+            postgres.failed(", ".join(services), why, then)
+    places = [place for place in found.values() if isinstance(place, Place)]
+    try:
+        yield places
     finally:
         for place in places:
             place.connection.terminate()
-    return subjects
+
+
+async def _prefects(upstream: Subject, settings: Settings, places: list[Place]) -> None:
+    if settings.upstream and not await same.there(upstream, settings):
+        return
+    await _guarded(upstream, "", server.check, settings)
+    strange = any(finding.mark == "FAILED" and finding.about == "version" for finding in upstream.findings)
+    if settings.upstream and not strange:
+        await _guarded(upstream, "", same.check, settings, places)
 
 
 def _grouped(places: list[Place], key: Callable[[Place], Hashable]) -> list[list[Place]]:
@@ -116,9 +150,15 @@ async def _bus(settings: Settings, role: str) -> list[Subject]:
             async with bus.visiting(settings, url) as visit:
                 await _guarded(nats, url, bus.server, visit, url)
                 if not replicas.findings:
-                    await _guarded(nats, url, _rights_and_fleet, replicas, visit, role)
+                    falls_back = bool(settings.upstream and settings.fallback)
+                    await _guarded(nats, url, _rights_and_fleet, replicas, visit, role, falls_back)
         except (*TROUBLE, NatsError) as error:
             lost[url] = error
+    if lost and settings.nats_url == DEFAULT.nats_url:
+        nats.note(
+            "", f"no NATS is named, and none is at {DEFAULT.nats_url}", "`make up` brings one; else CLASSIS_NATS_URL"
+        )
+        return [nats, replicas]
     for url, why in lost.items():
         mark: Mark = "FAILED" if len(lost) == len(settings.nats_servers) else "warning"
         then = "see that it is there, and what CLASSIS_NATS_URL and the other CLASSIS_NATS_ settings say"
@@ -126,9 +166,9 @@ async def _bus(settings: Settings, role: str) -> list[Subject]:
     return [nats, replicas]
 
 
-async def _rights_and_fleet(nats: Subject, replicas: Subject, visit: bus.Visit, role: str) -> None:
+async def _rights_and_fleet(nats: Subject, replicas: Subject, visit: bus.Visit, role: str, falls_back: bool) -> None:
     inboxes = await bus.rights(nats, visit, role)
-    await _guarded(replicas, "", fleet.check, visit, inboxes)
+    await _guarded(replicas, "", fleet.check, visit, inboxes, falls_back)
 
 
 async def _guarded(subject: Subject, about: str, check: Callable[..., Awaitable[Any]], *given: Any) -> None:

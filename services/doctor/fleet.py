@@ -17,6 +17,8 @@ from shared.contract import ERROR_NAME, READY, SERVICES, Peer, Readiness
 LISTENING = 0.5  # seconds that replicas get to introduce themselves
 NOBODY = "503"  # NATS's own status: nobody listens
 MONITOR = "log in as the user monitor (CLASSIS_NATS_USER=monitor) or gateway to see it: docs/security.md"
+FAILS = "searches that need it fail"
+FALLS_BACK = "searches that need it go to Prefect's server, a few at a time"
 UNKNOWN = ""  # the version of a replica that we may not ask for it
 Replicas = dict[str, dict[str, str]]  # by service and id: the version
 
@@ -54,8 +56,8 @@ class Post:
             return
 
 
-async def check(subject: Subject, visit: Visit, roles: set[str]) -> None:
-    """`roles` are those whose inboxes we may listen to."""
+async def check(subject: Subject, visit: Visit, roles: set[str], falls_back: bool) -> None:
+    """`roles` are those whose inboxes we may listen to; with `falls_back`, Prefect's server stands in."""
     if not roles:
         subject.note("", "these credentials may hear no replies: who runs is not known", MONITOR)
         return
@@ -65,7 +67,7 @@ async def check(subject: Subject, visit: Visit, roles: set[str]) -> None:
     if replicas is None:
         subject.note("", "these credentials may not ask who runs", MONITOR)
         return
-    _present(subject, replicas)
+    _present(subject, replicas, FALLS_BACK if falls_back else FAILS)
     _versions(subject, replicas)
     await _ready(subject, post, replicas)
 
@@ -105,14 +107,15 @@ def introduced(found: Replicas, data: bytes) -> None:
         found[service][who] = version
 
 
-def _present(subject: Subject, replicas: Replicas) -> None:
+def _present(subject: Subject, replicas: Replicas, then: str) -> None:
     if not any(replicas.values()):
         subject.note("", "nothing of the fleet runs on this NATS, in this account", "classis run all, or each service")
         return
     for service in (name for name, found in replicas.items() if not found):
-        subject.failed(service, "is not running: searches that need it fail", f"classis run {service}")
+        lost = FAILS if service == "gateway" else then
+        subject.failed(service, f"nobody answers: {lost}", f"see that it runs (classis run {service}), and its log")
     if lonely := [name for name, found in replicas.items() if len(found) == 1]:
-        text = "1 replica of each: while it is away, searches that need it fail"
+        text = f"1 replica of each: while it is away, {then}"
         subject.note(", ".join(lonely), text, "run another one of each, on another machine if you can")
     if several := [f"{len(found)} {name}" for name, found in replicas.items() if len(found) > 1]:
         subject.ok("", f"replicas: {', '.join(several)}")

@@ -1,6 +1,7 @@
 """The databases that the settings name: one connection to each, read only and as short of patience as the doctor is."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,4 +105,4 @@ def told(error: BaseException) -> str:
     """An error in one line. Those of connections name hosts and roles, never a password."""
     if isinstance(error, TimeoutError):
         return f"no answer within {PATIENCE:.0f} s"
-    return " ".join(str(error).split()) or type(error).__name__
+    return re.sub(r" ssl:\w+", "", " ".join(str(error).split())) or type(error).__name__  # aiohttp's word for itself

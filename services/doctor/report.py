@@ -64,6 +64,15 @@ def as_table(subjects: Sequence[Subject], *, colours: bool = False) -> Iterator[
     yield "\n" + ", ".join(f"{found[mark]} {mark}{_plural(mark, found[mark])}" for mark in COLOURS if found[mark])
 
 
+def troubles(subjects: Sequence[Subject], most: int) -> list[str]:
+    """The lines of what is not well, the worst first, and no more than so many of them."""
+    bad = [
+        one for mark in ("FAILED", "warning") for subject in subjects for one in subject.findings if one.mark == mark
+    ]
+    more = [f"  and {len(bad) - most} more"] if len(bad) > most else []
+    return [line for finding in bad[:most] for line in _lines(finding, colours=False)] + more
+
+
 def _plural(mark: Mark, number: int) -> str:
     return "s" if mark in {"note", "warning"} and number != 1 else ""
 

@@ -33,12 +33,19 @@ async def check(subject: Subject, place: Place, settings: Settings) -> None:
             except asyncpg.PostgresError as error:
                 text = str(error).partition("\n")[0]
                 refused[text] += 1
-                then[text] = RIGHTS if isinstance(error, asyncpg.InsufficientPrivilegeError) else SCHEMA
+                refusal = isinstance(error, asyncpg.InsufficientPrivilegeError)
+                then[text] = _rights(service, place.who["role"]) if refusal else SCHEMA
         for text, number in refused.items():
             of = f"{number} of the service's {len(statements[service])} statements"
             subject.failed(about, f"{text} ({of})", then[text])
         if not refused:
             subject.ok(about, f"may read all that its {len(statements[service])} statements name")
+
+
+def _rights(service: str, role: str) -> str:
+    if role in {f"classis_{name}" for name in SERVICES}:
+        return RIGHTS
+    return f"GRANT pg_read_all_data TO {role}, or log in as classis_{service} of deploy/readonly.sql: docs/security.md"
 
 
 async def revision(subject: Subject, places: Iterable[Place]) -> None:

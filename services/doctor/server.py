@@ -1,63 +1,44 @@
 """Prefect's own server, where CLASSIS_UPSTREAM names it: its version, and whether it guards its doors as we do ours."""
 
-import base64
-from typing import NamedTuple
+from aiohttp import ClientError, ClientSession
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
-
-from services.doctor.places import PATIENCE, told
+from services.doctor.places import told
 from services.doctor.report import Subject
 from services.doctor.schema import REVISIONS
-from services.gateway.posture import PATH, Seen, differences
+from services.gateway.posture import PATH, Seen, differences, look
 from shared.settings import PREFIX, Settings
 
 LONGEST = 40  # characters of a version
 
 
-class Reply(NamedTuple):
-    status: int
-    text: str
-
-
 async def check(subject: Subject, settings: Settings) -> None:
     if not settings.upstream:
-        text = f"{PREFIX}UPSTREAM is not set: whether Prefect's server asks for a password or CSRF tokens is not known"
+        text = f"{PREFIX}UPSTREAM is not set: what Prefect's server asks of clients is not known"
         subject.note("", text, f"{PREFIX}UPSTREAM=http://… classis doctor")
         return
-    url, secret = settings.upstream.rstrip("/") + PATH, settings.api_auth_string
     try:
-        async with ClientSession(timeout=ClientTimeout(total=PATIENCE)) as session:
-            anybody = await _asked(session, "GET", url)
-            ours = await _asked(session, "GET", url, secret)
-            change = await _asked(session, "POST", url, secret)
+        async with ClientSession() as session:
+            seen = await look(session, settings)
     except (ClientError, OSError, TimeoutError) as error:
         then = f"see that Prefect's server runs, and that {PREFIX}UPSTREAM names it"
         subject.failed("", f"{settings.upstream} does not answer: {told(error)}", then)
         return
-    if _is_prefect(subject, ours):
-        _protection(subject, settings, Seen(anybody.status, ours.status, change.status))
+    if _is_prefect(subject, seen):
+        _protection(subject, settings, seen)
 
 
-async def _asked(session: ClientSession, method: str, url: str, secret: str = "") -> Reply:
-    packed = base64.b64encode(secret.encode(errors="surrogateescape")).decode()
-    headers = {"Authorization": f"Basic {packed}"} if secret else {}
-    async with session.request(method, url, headers=headers, allow_redirects=False) as response:
-        return Reply(response.status, await response.text(errors="replace"))
-
-
-def _is_prefect(subject: Subject, reply: Reply) -> bool:
+def _is_prefect(subject: Subject, seen: Seen) -> bool:
     """Whether it is Prefect's server that answers; tells its version, which it may keep to itself."""
-    version = reply.text.strip().strip('"')
-    if reply.status == 401:
+    if seen.ours == 401:
         return True
-    if reply.status != 200 or len(version) > LONGEST:
+    if seen.ours != 200 or len(seen.version) > LONGEST:
         then = f"does {PREFIX}UPSTREAM name Prefect's server, and not a proxy or a page before it?"
-        subject.failed("version", f"GET {PATH} was answered with status {reply.status}, not with a version", then)
+        subject.failed("version", f"GET {PATH} was answered with status {seen.ours}, not with a version", then)
         return False
-    if version in REVISIONS.values():
-        subject.ok("version", f"Prefect {version}")
+    if seen.version in REVISIONS.values():
+        subject.ok("version", f"Prefect {seen.version}")
     else:
-        text = f"Prefect {version}; Classis answers as {', '.join(REVISIONS.values())} does"
+        text = f"Prefect {seen.version}; Classis answers as {', '.join(REVISIONS.values())} does"
         subject.warning("version", text, "look for a newer Classis; `make conformance` compares answers")
     return True
 

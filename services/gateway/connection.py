@@ -65,6 +65,7 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         cast(asyncio.Transport, transport).set_write_buffer_limits(0)
         if len(self._server.connections) > self._server.most:
+            metrics.TURNED_AWAY.inc()
             transport.abort()  # type: ignore[attr-defined]
 
     def pause_writing(self) -> None:

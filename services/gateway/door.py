@@ -19,19 +19,17 @@ from prometheus_client import Counter, Histogram
 
 from services.gateway import (
     auth,
+    behind,
     csrf,
     decode,
     descriptors,
     envelope,
     http,
-    posture,
     problems,
     record,
-    shadow,
-    upstream,
 )
+from services.gateway.behind import Behind
 from services.gateway.connection import Server
-from services.gateway.fallback import Fallback
 from services.gateway.fanout import Answering
 from services.gateway.http import Context, Path, Route
 from services.gateway.places import Places
@@ -57,7 +55,7 @@ async def respond(context: Context, request: web.BaseRequest) -> web.StreamRespo
     origin.request_id.set(name)
     endpoint, size = OTHER, 0
     made: web.StreamResponse | None = None
-    if context.upstream is None:
+    if context.behind is None:
         made = envelope.preflight(request, context.settings)
     if made is None:
         endpoint, answer = await _traced(context, request)
@@ -104,9 +102,9 @@ async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, An
     route, found = _find(context, path)
     endpoint = route.name if route else OTHER
     try:
-        if context.upstream and (route is None or request.method != route.method):
+        if context.behind and not _is_ours(context.behind, request, route):
             endpoint = UPSTREAM
-            return endpoint, await context.upstream.passed_on(request, lambda: context.leaving)
+            return endpoint, await context.behind.upstream.passed_on(request, lambda: context.leaving)
         try:
             await csrf.check(context, request)
         except Unavailable as error:
@@ -129,6 +127,16 @@ async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, An
         return endpoint, answer
 
 
+def _is_ours(behind: Behind, request: web.BaseRequest, route: Route | None) -> bool:
+    """Whether the gateway answers itself: searches only while it asks no less of clients than the upstream does."""
+    if route is None or request.method != route.method:
+        return False
+    if route not in http.READS or behind.posture.agrees:
+        return True
+    metrics.FALLBACKS.labels("Posture").inc()
+    return False
+
+
 def _may_ask(settings: Settings, request: web.BaseRequest, path: str) -> bool:
     secret = settings.api_auth_string
     if not secret or auth.is_open(request.method, path):
@@ -139,16 +147,10 @@ def _may_ask(settings: Settings, request: web.BaseRequest, path: str) -> bool:
 def _find(context: Context, path: str) -> tuple[Route | None, Path]:
     """The route of a path, and what the path names. No route of Prefect's matches beyond a line's end."""
     if "\n" not in path:
-        for route in _routes(context):
+        for route in http.IN_FRONT if context.behind else http.ALONE:
             if found := route.path.fullmatch(path):
                 return route, found.groupdict()
     return None, {}
-
-
-def _routes(context: Context) -> list[Route]:
-    if context.posture is None:
-        return http.ROUTES
-    return http.BEFORE_UPSTREAM if context.posture.agrees else http.OURS
 
 
 def _redirect(context: Context, request: web.BaseRequest, path: str) -> Answer:
@@ -169,14 +171,9 @@ async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIt
 
     Then it is not ready, goes on for as long as is set, and closes the door; what it accepted is finished.
     """
-    async with upstream.opened(settings) as behind, posture.watched(behind, settings) as seen:
-        fallback = Fallback(behind, settings.fallback) if behind and settings.fallback else None
-        context = Context(bus, answering, settings, Places(settings), behind, fallback, seen)
-        async with (
-            shadow.opened(behind, settings) as context.shadow,
-            record.opened(settings.record) as context.record,
-            _listening(context),
-        ):
+    async with behind.opened(settings) as server, record.opened(settings.record) as noted:
+        context = Context(bus, answering, settings, Places(settings), server, noted)
+        async with _listening(context):
             yield
 
 
@@ -198,8 +195,8 @@ async def _listening(context: Context) -> AsyncIterator[None]:
         await asyncio.sleep(FAREWELL)
         server.pre_shutdown()
         within = settings.deadline + settings.slow_client  # to answer, and for clients to take answers
-        if context.upstream:
-            context.upstream.leave(within)
+        if context.behind:
+            context.behind.upstream.leave(within - FAREWELL)
         await server.shutdown(within)
 
 

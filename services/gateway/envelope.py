@@ -43,7 +43,7 @@ async def response(answer: Answer, request: web.BaseRequest, settings: Settings)
     headers = {**answer.headers, **_origin(answer, request, settings), "server": "classis"}
     body = answer.body
     if len(body) >= COMPRESSED_FROM:
-        headers["vary"] = f"{headers['vary']}, Accept-Encoding" if "vary" in headers else "Accept-Encoding"
+        headers["vary"] = f"Accept-Encoding, {headers['vary']}" if "vary" in headers else "Accept-Encoding"
     if _is_known(answer, request):
         return web.Response(status=304, headers=headers)
     if len(body) >= COMPRESSED_FROM and "gzip" in request.headers.get("accept-encoding", ""):
@@ -74,9 +74,9 @@ def preflight(request: web.BaseRequest, settings: Settings) -> web.Response | No
     origin = request.headers.get("origin")
     if request.method != "OPTIONS" or asked is None or origin is None:
         return None
-    methods = _listed(settings.cors_allowed_methods) or ALL_METHODS
+    methods = listed(settings.cors_allowed_methods) or ALL_METHODS
     wanted = request.headers.get("access-control-request-headers")
-    allowed = _listed(settings.cors_allowed_headers)
+    allowed = listed(settings.cors_allowed_headers)
     failures = []
     if not _allows(settings, origin):
         failures.append("origin")
@@ -100,7 +100,7 @@ def preflight(request: web.BaseRequest, settings: Settings) -> web.Response | No
 
 
 def _preflight_origin(origin: str, settings: Settings) -> dict[str, str]:
-    if not _listed(settings.cors_allowed_origins):
+    if not listed(settings.cors_allowed_origins):
         return {"access-control-allow-origin": "*"}
     return {"vary": "Origin", **({"access-control-allow-origin": origin} if _allows(settings, origin) else {})}
 
@@ -110,7 +110,7 @@ def _origin(answer: Answer, request: web.BaseRequest, settings: Settings) -> dic
     origin = request.headers.get("origin")
     if origin is None or not answer.cors or not _allows(settings, origin):
         return {}
-    named = _listed(settings.cors_allowed_origins)
+    named = listed(settings.cors_allowed_origins)
     headers = {"access-control-allow-origin": origin if named else "*"}
     if named:
         headers["vary"] = "Origin"
@@ -122,11 +122,11 @@ def _origin(answer: Answer, request: web.BaseRequest, settings: Settings) -> dic
 
 
 def _allows(settings: Settings, origin: str) -> bool:
-    listed = _listed(settings.cors_allowed_origins)
-    return not listed or origin in listed
+    named = listed(settings.cors_allowed_origins)
+    return not named or origin in named
 
 
-def _listed(setting: str) -> tuple[str, ...]:
+def listed(setting: str) -> tuple[str, ...]:
     """The items of a comma list; none when everything is allowed."""
     items = tuple(item.strip() for item in setting.split(",") if item.strip())
     return () if "*" in items else items

@@ -24,6 +24,8 @@ def check(request: web.BaseRequest) -> None:
         raise Problem(405, "Method Not Allowed")
     if not request.raw_path.startswith("/"):
         raise problems.not_found()
+    if "#" in request.raw_path:  # it would be cut off there, and so be another request than was decided about
+        raise Problem(400, "Invalid HTTP request received.")
     if request.headers.get("transfer-encoding", "chunked").strip().lower() != "chunked":
         raise Problem(501, "Not Implemented")
 

@@ -14,16 +14,16 @@ from uuid import UUID
 from aiohttp import web
 
 from services.gateway import decode, envelope, etag, problems
+from services.gateway.behind import Behind
 from services.gateway.fallback import Fallback
 from services.gateway.fanout import Answering, Deadline, Found
 from services.gateway.places import Places
-from services.gateway.posture import Posture
 from services.gateway.problems import Answer, Problem
 from services.gateway.record import Record
 from services.gateway.shadow import Shadow
-from services.gateway.upstream import Upstream
+from shared import contract
 from shared.bus import Bus
-from shared.contract import BY_ID, BY_NAME, READY, Call, DeploymentById, DeploymentByName, Endpoint, Readiness, Row
+from shared.contract import BY_ID, BY_NAME, Call, DeploymentById, DeploymentByName, Endpoint, Readiness, Row
 from shared.errors import Unavailable
 from shared.filters import Count, Filter, Paginate
 from shared.settings import Settings
@@ -45,13 +45,18 @@ class Context:
     answering: Answering
     settings: Settings
     places: Places
-    upstream: Upstream | None = None
-    fallback: Fallback | None = None
-    posture: Posture | None = None
-    shadow: Shadow | None = None
-    record: Record | None = None
+    behind: Behind | None
+    record: Record | None
     leaving: bool = False
     probe: asyncio.Task[list[str]] | None = None
+
+    @property
+    def fallback(self) -> Fallback | None:
+        return self.behind.fallback if self.behind else None
+
+    @property
+    def shadow(self) -> Shadow | None:
+        return self.behind.shadow if self.behind else None
 
 
 Path = Mapping[str, str]
@@ -165,16 +170,26 @@ async def ready(context: Context, request: web.BaseRequest, _: Path) -> Answer:
     if context.leaving:
         return _not_ready(["leaving"])
     if context.probe is None or context.probe.done():  # one for all who ask at a time: anybody may ask
-        context.probe = asyncio.create_task(_missing(context.bus))
+        context.probe = asyncio.create_task(_missing(context))
     missing = await asyncio.shield(context.probe)
     return _not_ready(missing) if missing else Answer(b'{"message":"OK"}')
 
 
-async def _missing(bus: Bus) -> list[str]:
+async def _missing(context: Context) -> list[str]:
+    """Who is missing for searches to be answered; nobody while an upstream that is well stands in for the fleet."""
+    behind = context.behind
+    missing = await _absent(context.bus)
+    if behind and (missing or not behind.posture.agrees):
+        well = await behind.upstream.status("GET", "/api/ready", {}) == 200
+        return [] if well else [*missing, "upstream"]
+    return missing
+
+
+async def _absent(bus: Bus) -> list[str]:
     """The services that do not answer, or whose database does not."""
-    calls = [bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in READY.values()]
+    calls = [bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in contract.READY.values()]
     results = await asyncio.gather(*calls, return_exceptions=True)
-    return [name for name, result in zip(READY, results, strict=True) if isinstance(result, BaseException)]
+    return [name for name, result in zip(contract.READY, results, strict=True) if isinstance(result, BaseException)]
 
 
 def _not_ready(why: list[str]) -> Answer:
@@ -186,25 +201,16 @@ async def version(_: Context, __: web.BaseRequest, ___: Path) -> Answer:
     return Answer(problems.printed(API_VERSION))
 
 
-async def ready_before(context: Context, request: web.BaseRequest, _: Path) -> Answer:
-    """Whether to send anything here: as long as the upstream is well, for it stands in for the fleet."""
-    return _not_ready(["leaving"]) if context.leaving else await _passed(context, request)
-
-
 async def ui_settings(context: Context, request: web.BaseRequest, _: Path) -> Answer:
     """Where the web UI finds the API: at the address that the UI came from, so that it does not go around us."""
-    answer = await _passed(context, request)
+    assert context.behind  # noqa: S101 — this route is for gateways that have an upstream
+    answer = await context.behind.upstream.answer(request)
     try:
         settings = json.loads(answer.body)
         settings["api_url"] = urlsplit(settings["api_url"]).path
     except (ValueError, TypeError, KeyError):  # not what we know: as it is
         return answer
     return replace(answer, body=problems.printed(settings))
-
-
-async def _passed(context: Context, request: web.BaseRequest) -> Answer:
-    assert context.upstream  # noqa: S101 — these routes are for gateways that have one
-    return await context.upstream.answer(request)
 
 
 async def csrf_token(context: Context, _: web.BaseRequest, __: Path) -> Answer:
@@ -224,18 +230,19 @@ READS = [
     Route("by_name", re.compile("/api/deployments/name/(?P<flow>[^/]+)/(?P<deployment>[^/]+)"), "GET", by_name),
     Route("by_id", re.compile(f"/api/deployments/{_ID}"), "GET", by_id),
 ]
-ROUTES = [  # without an upstream, all there is
+READY = Route("ready", re.compile("/api/ready"), "GET", ready)
+ALONE = [  # without an upstream, all there is
     *READS,
+    READY,
     Route("health", re.compile("/api/health"), "GET", health),
-    Route("ready", re.compile("/api/ready"), "GET", ready),
     Route("version", re.compile("/api/version"), "GET", version),
     Route("csrf_token", re.compile("/api/csrf-token"), "GET", csrf_token),
 ]
-OURS = [  # with one, what is never passed on as it is
-    Route("ready", re.compile("/api/ready"), "GET", ready_before),
-    Route("ui_settings", re.compile("(/.*)?/ui-settings"), "GET", ui_settings),
+IN_FRONT = [  # with one, what is not passed on as it is
+    *READS,
+    READY,
+    Route("ui_settings", re.compile("(/(?!api/).*)?/ui-settings"), "GET", ui_settings),
 ]
-BEFORE_UPSTREAM = [*READS, *OURS]  # and what is not, unless we ask less of clients than the upstream
 
 
 def check_version(request: web.BaseRequest) -> None:

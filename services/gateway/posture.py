@@ -5,57 +5,82 @@ a gateway without a password, in front of a server that has one, would hand depl
 import asyncio
 import logging
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from secrets import token_hex
 from typing import NamedTuple
 
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from yarl import URL
+
+from services.gateway.envelope import listed
 from services.gateway.upstream import Upstream
 from shared.settings import PREFIX, Settings
 
 log = logging.getLogger(__name__)
 
 PAUSE = 30.0  # seconds between two looks
+SOON = 1.0  # seconds, as long as none has told anything
+ASKING = 5.0  # seconds for one question
 FIRST = 2.0  # seconds that the first look may take; a gateway does not wait longer for its upstream
 PATH = "/api/admin/version"  # nobody is let in there without a password, and POST is not for it
-OPEN, REFUSED = 200, 403  # 403 is for who shows no CSRF token; Prefect says so before it says 401 or 405
-AUTH, CSRF = f"{PREFIX}API_AUTH_STRING", f"{PREFIX}CSRF_PROTECTION_ENABLED"
+OPEN, REFUSED, TROUBLE = 200, 403, 500  # 403 is for who shows no CSRF token; Prefect says so before it says 401 or 405
+TRIED = 4  # origins of our list, at most
+LONGEST = 100  # bytes of a version
+AUTH, CSRF, CORS = f"{PREFIX}API_AUTH_STRING", f"{PREFIX}CSRF_PROTECTION_ENABLED", f"{PREFIX}CORS_ALLOWED_ORIGINS"
+
+
+class Reply(NamedTuple):
+    status: int
+    text: str
+    readers: str | None
+
+    def is_for(self, origin: str) -> bool:
+        """Whether pages of this origin may read it."""
+        return self.readers in {"*", origin}
 
 
 class Seen(NamedTuple):
-    """What the upstream answers: to anybody, to whoever sends our password, and to a change without a CSRF token."""
+    """What the upstream answers: to anybody, to whoever sends our password, and to a change without a CSRF token.
+
+    Then whether pages of any origin may read it, those of our origins whose pages may not, and the version it tells us.
+    """
 
     anybody: int
     ours: int
     change: int
+    any_origin: bool = True
+    shut_out: tuple[str, ...] = ()
+    version: str = ""
 
 
 class Posture:
-    """Ours beside the upstream's. Until that has been reached, our own settings decide."""
+    """Ours beside the upstream's. Until that is known, a password of ours is good enough, and no password is not."""
 
-    def __init__(self, upstream: Upstream, settings: Settings) -> None:
-        self._upstream = upstream
+    def __init__(self, session: ClientSession, settings: Settings) -> None:
+        self._session = session
         self._settings = settings
         self._told: tuple[list[str], list[str]] | None = None
-        self.agrees = True
+        self.agrees = bool(settings.api_auth_string)
         self.looked = asyncio.Event()
+
+    async def start(self) -> None:
+        """Waits for the first look, but not long."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.looked.wait(), FIRST)
+        if self._told is None:
+            until = f"{AUTH} decides who may search" if self.agrees else "searches are passed on to it"
+            log.warning("what the upstream asks of clients is not known yet: until it answers, %s", until)
 
     async def watch(self) -> None:
         while True:
             try:
-                if seen := await self.look():
-                    self._compare(seen)
+                self._compare(await look(self._session, self._settings))
+            except (ClientError, OSError, TimeoutError) as error:  # what it told before holds
+                log.debug("the upstream cannot be looked at: %r", error)
             finally:
                 self.looked.set()
-            await asyncio.sleep(PAUSE)
-
-    async def look(self) -> Seen | None:
-        """Nothing when the upstream does not answer, or is in trouble: it stays as it was."""
-        secret = self._settings.api_auth_string.encode(errors="surrogateescape")
-        login = {"authorization": f"Basic {b64encode(secret).decode()}"} if secret else {}
-        asked = [("GET", {}), ("GET", login), ("POST", login)]
-        given = [await self._upstream.status(method, PATH, headers) for method, headers in asked]
-        found = [status for status in given if status and status < 500]
-        return Seen(*found) if len(found) == len(given) else None
+            await asyncio.sleep(SOON if self._told is None else PAUSE)
 
     def _compare(self, seen: Seen) -> None:
         """Sets `agrees`, and tells what differs when that is something else than before."""
@@ -78,34 +103,65 @@ class Posture:
             log.error("the upstream is watched no more: searches are passed on to it", exc_info=watching.exception())
 
 
+async def look(session: ClientSession, settings: Settings) -> Seen:
+    """All questions side by side. Raises ClientError, OSError or TimeoutError when one has no answer, or a 5xx."""
+    secret = settings.api_auth_string.encode(errors="surrogateescape")
+    login = {"authorization": f"Basic {b64encode(secret).decode()}"} if secret else {}
+    stranger, named = f"https://{token_hex(8)}.invalid", listed(settings.cors_allowed_origins)[:TRIED]
+    from_pages = [("GET", {**login, "origin": origin}) for origin in (stranger, *named)]
+    asked = [("GET", {}), ("GET", login), ("POST", login), *from_pages]
+    url = URL(f"{settings.upstream.rstrip('/')}{PATH}", encoded=True)
+    given = await asyncio.gather(*(_reply(session, url, *one) for one in asked), return_exceptions=True)
+    anybody, ours, change, strangers, *others = [_or_raise(one) for one in given]
+    shut_out = tuple(origin for origin, other in zip(named, others, strict=True) if not other.is_for(origin))
+    version = ours.text.strip().strip('"')
+    return Seen(anybody.status, ours.status, change.status, strangers.is_for(stranger), shut_out, version)
+
+
+async def _reply(session: ClientSession, url: URL, method: str, headers: Mapping[str, str]) -> Reply:
+    headers = {"accept-encoding": "identity", "connection": "close", **headers}  # kept, they would be clients' next
+    timeout = ClientTimeout(total=ASKING)
+    async with session.request(method, url, headers=headers, allow_redirects=False, timeout=timeout) as response:
+        if response.status >= TROUBLE:
+            raise ClientError(f"status {response.status}")
+        text = (await response.content.read(LONGEST)).decode(errors="replace")
+        return Reply(response.status, text, response.headers.get("access-control-allow-origin"))
+
+
+def _or_raise(given: Reply | BaseException) -> Reply:
+    if isinstance(given, BaseException):
+        raise given
+    return given
+
+
 def differences(settings: Settings, seen: Seen) -> tuple[list[str], list[str]]:
     """Where we ask less of clients than the upstream does, and where more."""
     secret, tokens = bool(settings.api_auth_string), settings.csrf_protection_enabled
+    origins = listed(settings.cors_allowed_origins)
     open_there, tokens_there = seen.anybody == OPEN, seen.change == REFUSED
     less = [
         (not secret and not open_there, f"{AUTH} is not set, but the upstream answers {seen.anybody} to who has none"),
         (secret and seen.ours != OPEN, f"{AUTH} is not the upstream's, which answers {seen.ours} to it"),
         (not tokens and tokens_there, f"{CSRF} is not true, but the upstream asks for CSRF tokens"),
+        (not origins and not seen.any_origin, f"{CORS} allows any origin, but the upstream does not"),
+        (seen.shut_out, f"{CORS} allows {', '.join(seen.shut_out)}, but the upstream does not"),
     ]
     more = [
         (secret and open_there, f"{AUTH} is set, but the upstream lets everybody in"),
         (tokens and not tokens_there, f"{CSRF} is true, but the upstream gives no tokens: nobody can search"),
+        (origins and seen.any_origin, f"{CORS} names origins, but the upstream allows any"),
     ]
     return [text for holds, text in less if holds], [text for holds, text in more if holds]
 
 
 @asynccontextmanager
-async def watched(upstream: Upstream | None, settings: Settings) -> AsyncIterator[Posture | None]:
-    """The posture, looked at before the block and again and again until it is left; none without an upstream."""
-    if upstream is None:
-        yield None
-        return
-    posture = Posture(upstream, settings)
+async def watched(upstream: Upstream, settings: Settings) -> AsyncIterator[Posture]:
+    """The posture, looked at before the block and again and again until it is left."""
+    posture = Posture(upstream.session, settings)
     watching = asyncio.create_task(posture.watch())
     watching.add_done_callback(posture.ended)
     try:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(posture.looked.wait(), FIRST)
+        await posture.start()
         yield posture
     finally:
         watching.cancel()

@@ -7,10 +7,9 @@ the headers is in `forwarding`.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
-from typing import Any, cast
 
 from aiohttp import (
     ClientConnectorError,
@@ -36,7 +35,8 @@ from shared.settings import Settings
 log = logging.getLogger(__name__)
 
 CONNECTING = 5.0  # seconds
-ASKING = 5.0  # seconds for a question of our own
+ASKING = 2.0  # seconds for a question of our own
+SHARE = 0.75  # of all connections, that what is passed on may hold; searches have the rest
 KEPT = 2.0  # seconds an idle connection is kept; uvicorn closes them after 5, and a POST must not meet that
 ABOUT_THE_BODY = ("accept-encoding", "content-length", "expect")  # of the request as it came
 NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # by aiohttp, where the client sends none
@@ -50,7 +50,12 @@ class Upstream:
         self._session = session
         self._name = f"classis-{secrets.token_hex(4)}"  # of this process in `Via`
         self._leaving = asyncio.Event()
-        self._passing: set[asyncio.Task[Any]] = set()
+        self._passing: set[asyncio.Timeout] = set()
+
+    @property
+    def session(self) -> ClientSession:
+        """For questions of our own."""
+        return self._session
 
     def leave(self, within: float) -> None:
         """Ends what would go on for ever; other answers have this time to be finished."""
@@ -58,8 +63,8 @@ class Upstream:
         asyncio.get_running_loop().call_later(within, self._give_up)
 
     def _give_up(self) -> None:
-        for task in self._passing:
-            task.cancel()
+        for limit in self._passing:
+            limit.reschedule(0.0)
 
     async def passed_on(self, request: web.BaseRequest, closing: Callable[[], bool]) -> web.StreamResponse:
         """The upstream's answer, sent to the client when this returns; `closing` tells if it is the connection's last.
@@ -67,17 +72,19 @@ class Upstream:
         Raises Unreachable, or Problem for a request that cannot be passed on. Should the upstream break off in its
         answer, so does ours: with the ConnectionError that closes the connection.
         """
-        with self._counted():
-            return await self._passed_on(request, closing)
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        task = cast(asyncio.Task[Any], asyncio.current_task())
-        self._passing.add(task)
+        if len(self._passing) >= SHARE * self._settings.max_connections:
+            raise Unreachable(503, "as many calls as connections are for are being passed on")
         try:
-            yield
-        finally:
-            self._passing.discard(task)
+            async with asyncio.timeout(None) as limit:
+                self._passing.add(limit)
+                try:
+                    return await self._passed_on(request, closing)
+                finally:
+                    self._passing.discard(limit)
+        except TimeoutError:
+            if request.writer.output_size > 0:
+                raise ConnectionError("leaving in the middle of an answer") from None
+            raise Unreachable(503, "leaving") from None
 
     async def _passed_on(self, request: web.BaseRequest, closing: Callable[[], bool]) -> web.StreamResponse:
         forwarding.check(request)
@@ -102,6 +109,8 @@ class Upstream:
         headers["accept-encoding"] = "identity"
         response = await self._asked(request, headers, body)
         try:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise Unreachable(502, "compressed though asked not to be")
             content = bytearray()
             while not response.content.at_eof():
                 content += await self._part(response)
@@ -144,7 +153,7 @@ class Upstream:
     async def _asked(self, request: web.BaseRequest, headers: CIMultiDict[str], body: bytes | None) -> ClientResponse:
         """The upstream's answer, of which the head is there; None is for a body that is yet to be read."""
         url = URL(f"{self._settings.upstream.rstrip('/')}{request.raw_path}", encoded=True)
-        began, outcome = perf_counter(), "failed"
+        began, outcome = perf_counter(), "given_up"
         try:
             async with asyncio.timeout(self._settings.upstream_patience) as limit:
                 data = self._body(request, limit) if body is None and request.can_read_body else body or None
@@ -156,6 +165,7 @@ class Upstream:
             mistake = request.content.exception() if body is None else None
             if mistake is not None:  # the client's body broke off, or was too slow
                 raise mistake from error
+            outcome = "failed"
             raise _unreachable(error) from error
         finally:
             metrics.UPSTREAM.labels(outcome).observe(perf_counter() - began)
@@ -191,11 +201,8 @@ class Upstream:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Upstream | None]:
-    """The upstream, if there is to be one."""
-    if not settings.upstream:
-        yield None
-        return
+async def opened(settings: Settings) -> AsyncIterator[Upstream]:
+    """The server that the setting names, whether it answers or not."""
     timeout = ClientTimeout(total=None, sock_connect=CONNECTING)
     connector = TCPConnector(limit=0, keepalive_timeout=KEPT)
     async with ClientSession(

@@ -8,15 +8,14 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+from aiohttp import ClientSession
 
 from services import embedded
-from services.gateway import upstream
-from services.gateway.posture import Posture, Seen
+from services.gateway.posture import Seen, differences, look
 from shared.settings import Settings
 from tests import fleet
-from tests.conformance import oracle
+from tests.conformance import compare, oracle
 from tests.conformance.asking import COUNT, FILTER, PAGE, dep
-from tests.conformance.compare import differences
 from tests.conformance.conftest import FIXTURE
 from tests.conformance.wire import JSON_TYPE, Request, send
 from tests.conftest import folder
@@ -27,6 +26,7 @@ TOKENS = [("mine", TOKEN, "1 hour"), ("other", "f" * 64, "1 hour"), ("late", "e"
           ("Ã¼", "c" * 64, "1 hour")]  # fmt: skip
 ROW = f"/api/deployments/{dep(1)}"
 ORIGIN = {"origin": "https://a.example"}
+ORIGINS = "https://a.example,https://b.example"
 
 
 class Pair(NamedTuple):
@@ -52,13 +52,22 @@ async def dsn(prefect_cluster: str) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="module")
 def pair(dsn: str) -> Iterator[Pair]:
-    told = {"PREFECT_SERVER_API_AUTH_STRING": SECRET, "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true"}
+    told = {
+        "PREFECT_SERVER_API_AUTH_STRING": SECRET,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ORIGINS,
+    }
     with (
         folder() as home,
         oracle.serve(dsn, home / "oracle", extra=told) as theirs,
         embedded.nats(home) as nats_url,
         fleet.running(
-            dsn, nats_url, one_process=True, api_auth_string=SECRET, csrf_protection_enabled="true"
+            dsn,
+            nats_url,
+            one_process=True,
+            api_auth_string=SECRET,
+            csrf_protection_enabled="true",
+            cors_allowed_origins=ORIGINS,
         ) as running,
     ):
         yield Pair(running.url, theirs, dsn)
@@ -131,7 +140,7 @@ def assert_same(pair: Pair, requests: Iterator[Request]) -> None:
     found = []
     for request in requests:
         ours, theirs = send(pair.ours, request), send(pair.theirs, request)
-        if unequal := differences(request, ours, theirs, "bytes"):
+        if unequal := compare.differences(request, ours, theirs, "bytes"):
             found.append("\n".join([str(request), *unequal, f"ours:   {ours}", f"theirs: {theirs}"]))
     assert not found, "\n\n".join(found)
 
@@ -187,19 +196,28 @@ def test_tokens_are_not_given_here(pair: Pair) -> None:
 # --- what the gateway finds out about the real server
 
 
-async def seen(url: str, secret: str = "") -> Seen | None:
-    settings = Settings(upstream=url, api_auth_string=secret)
-    async with upstream.opened(settings) as behind:
-        assert behind
-        return await Posture(behind, settings).look()
+async def seen(url: str, **settings: str) -> Seen:
+    async with ClientSession() as session:
+        return await look(session, Settings(upstream=url, **settings))  # type: ignore[arg-type]
 
 
 async def test_the_posture_of_a_protected_server(pair: Pair) -> None:
-    assert await seen(pair.theirs) == Seen(401, 401, 403)
-    assert await seen(pair.theirs, "admin:else") == Seen(401, 401, 403)
-    assert await seen(pair.theirs, SECRET) == Seen(401, 200, 403)
+    nobody = Seen(401, 401, 403, any_origin=False)
+    assert (await seen(pair.theirs))._replace(version="") == nobody
+    assert (await seen(pair.theirs, api_auth_string="admin:else"))._replace(version="") == nobody
+    assert await seen(pair.theirs, api_auth_string=SECRET) == Seen(401, 200, 403, any_origin=False, version="3.8.8")
+
+
+@pytest.mark.parametrize(
+    ("ours", "shut_out"),
+    [(ORIGINS, ()), ("https://b.example", ()), ("https://a.example, https://c.example", ("https://c.example",))],
+)
+async def test_the_origins_of_a_server_that_names_some(pair: Pair, ours: str, shut_out: tuple[str, ...]) -> None:
+    assert (await seen(pair.theirs, cors_allowed_origins=ours)).shut_out == shut_out
 
 
 async def test_the_posture_of_an_open_server(oracle_on_fixture: str) -> None:
-    assert await seen(oracle_on_fixture) == Seen(200, 200, 405)
-    assert await seen(oracle_on_fixture, SECRET) == Seen(200, 200, 405)
+    found = await seen(oracle_on_fixture)
+    assert found == Seen(200, 200, 405, any_origin=True, version="3.8.8")
+    assert differences(Settings(), found) == ([], [])
+    assert await seen(oracle_on_fixture, api_auth_string=SECRET) == found

@@ -45,13 +45,18 @@ def up(home: Path, *options: str, **environment: str) -> Iterator[Up]:
 
 def curl_line(process: Up) -> str:
     """The line it prints once everything is ready."""
+    return before_curl(process)[-1]
+
+
+def before_curl(process: Up) -> list[str]:
+    """All it prints up to that line."""
     assert process.stdout is not None
-    said = []
+    said: list[str] = []
     for line in process.stdout:
-        said.append(line)
-        if line.strip().startswith("curl "):
-            return line.strip()
-    raise AssertionError("".join(said))
+        said.append(line.strip())
+        if said[-1].startswith("curl "):
+            return said
+    raise AssertionError("\n".join(said))
 
 
 def answer(curl: str) -> Any:
@@ -155,7 +160,10 @@ def given(home: Path) -> Iterator[str]:
 def test_a_database_that_is_given_is_only_read(home: Path, given: str) -> None:
     before = asyncio.run(written(given))
     with up(home / "ours", CLASSIS_POSTGRES_DSN=given) as process:
-        assert deployments(curl_line(process)) == 7
+        said = before_curl(process)
+        assert "demo data" not in "".join(said)
+        assert f"from {given.rpartition('@')[2]}, without an upstream" in said[-3]
+        assert deployments(said[-1]) == 7
         process.terminate()
         assert process.wait(30) == 0
     assert asyncio.run(written(given)) == before
@@ -178,6 +186,48 @@ def test_an_empty_database_that_is_given_stays_empty(home: Path) -> None:
         assert asyncio.run(written(dsn))["tables"] == []
 
 
+@pytest.mark.parametrize(
+    ("given_names", "said"),
+    [
+        (["UPSTREAM"], "CLASSIS_UPSTREAM is set, but no database: set CLASSIS_POSTGRES_DSN to Prefect's own"),
+        (["PRIMARY_POSTGRES_DSN"], "CLASSIS_PRIMARY_POSTGRES_DSN is set, but no database"),
+        (
+            ["FLOWS_POSTGRES_DSN", "RUNS_POSTGRES_DSN"],
+            "CLASSIS_WORK_POOLS_POSTGRES_DSN, CLASSIS_DEPLOYMENTS_POSTGRES_DSN: missing",
+        ),
+    ],
+)
+def test_demo_data_is_never_put_in_front_of_a_real_server(home: Path, given_names: list[str], said: str) -> None:
+    values = {name: "http://prefect:4200" if name == "UPSTREAM" else "postgresql://db/prefect" for name in given_names}
+    with up(home, **{f"CLASSIS_{name}": value for name, value in values.items()}) as process:
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert said in out
+    assert list(home.iterdir()) == []
+
+
+def test_what_is_wrong_with_what_is_given_is_said_before_the_welcome_ends(home: Path, given: str) -> None:
+    """An upstream that is away, and a role that may read nothing: the fleet runs, and searches would fail."""
+    asyncio.run(execute(given, "CREATE ROLE reader LOGIN PASSWORD 'x'"))
+    reader = f"postgresql://reader:x@{given.rpartition('@')[2]}"
+    services = {f"CLASSIS_{name}_POSTGRES_DSN": reader for name in ("FLOWS", "RUNS", "WORK_POOLS", "DEPLOYMENTS")}
+    begun = time.monotonic()
+    with up(home / "ours", CLASSIS_UPSTREAM="http://127.0.0.1:1", **services) as process:
+        assert process.stdout is not None
+        curl_line(process)
+        said = ""
+        while "Ctrl-C stops everything" not in said:
+            said += next(process.stdout)
+        taken = time.monotonic() - begun
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert "http://127.0.0.1:1 does not answer" in said
+    assert "permission denied for table" in said
+    assert "GRANT pg_read_all_data TO reader" in said
+    assert "x@" not in said
+    assert taken < 30  # it waited 60 s for the upstream once
+
+
 async def execute(dsn: str, statements: str) -> None:
     connection = await asyncpg.connect(dsn)
     await connection.execute(statements)
@@ -189,7 +239,7 @@ async def written(dsn: str) -> dict[str, object]:
     connection = await asyncpg.connect(dsn)
     tables = [row[0] for row in await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")]
     rows = {
-        name: await connection.fetchval(f"SELECT md5(string_agg(t::text, '' ORDER BY id)) FROM {name} t")
+        name: await connection.fetchval(f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {name} t")
         for name in tables
     }
     next_writer = await connection.fetchval("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,6 +17,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from services import embedded
+from services.compare.server import READY
+from services.gateway import posture
+from services.gateway.fanout import Deadline, Found
+from shared.errors import Disconnected
+from shared.filters import Count
+from tests.doors import opened
 from tests.fleet import ROOT, free_port
 
 STAMPS = {"created": "2026-05-01T00:00:00Z", "updated": "2026-05-01T00:00:00Z"}
@@ -43,14 +51,17 @@ def lying(path: str, asked: Any) -> Any:
 class Played:
     url: str = ""
     asked: list[tuple[str, bytes]] = field(default_factory=list)
+    searched: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @asynccontextmanager
-async def playing(answer: Answer, *, guarded: bool = False) -> AsyncIterator[Played]:
+async def playing(answer: Answer, *, guarded: bool = False, ready: str = "uvicorn") -> AsyncIterator[Played]:
     """A server that knows deployments only. A guarded one asks for a password and tokens, which it forgets at once."""
     played, valid = Played(), count()
 
     async def respond(request: web.Request) -> web.Response:
+        if request.path in {READY, posture.PATH}:
+            return about(request, ready, guarded)
         if guarded and request.headers.get("authorization") != LOGIN:
             return web.json_response({"exception_message": "Unauthorized"}, status=401)
         if request.path == "/api/csrf-token":
@@ -62,7 +73,10 @@ async def playing(answer: Answer, *, guarded: bool = False) -> AsyncIterator[Pla
             return web.json_response({"detail": "Not Found"}, status=404)
         body = await request.read()
         played.asked.append((request.path, body))
+        played.searched.set()
         found = answer(request.path, body)
+        if isinstance(found, asyncio.Event):
+            await found.wait()
         return found if isinstance(found, web.Response) else web.json_response(found)
 
     app = web.Application()
@@ -78,11 +92,16 @@ async def playing(answer: Answer, *, guarded: bool = False) -> AsyncIterator[Pla
         await runner.cleanup()
 
 
-async def compare(
-    *arguments: str, given: bytes = b"", environment: Mapping[str, str] = MappingProxyType({})
-) -> tuple[int, str, str]:
-    """The exit code, and what is printed to stdout and stderr."""
-    process = await asyncio.create_subprocess_exec(
+def about(request: web.Request, name: str, guarded: bool) -> web.Response:
+    """The answer to who asks what server this is."""
+    if request.path == READY:
+        return web.json_response({"message": "OK"}, headers={"server": name})
+    status = 401 if guarded else 200 if request.method == "GET" else 405
+    return web.json_response("3.8.8", status=status, headers={"access-control-allow-origin": "*"})
+
+
+async def started(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "services", "compare", *arguments),
         cwd=ROOT,
         env={**os.environ, **environment},
@@ -90,6 +109,13 @@ async def compare(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def compare(
+    *arguments: str, given: bytes = b"", environment: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, str, str]:
+    """The exit code, and what is printed to stdout and stderr."""
+    process = await started(*arguments, environment=environment)
     out, err = await asyncio.wait_for(process.communicate(given), 60)
     return process.returncode or 0, out.decode(), err.decode()
 
@@ -102,8 +128,10 @@ async def test_equal_servers() -> None:
     async with playing(honest) as one, playing(honest) as other:
         code, out, err = await compare(one.url, f"{other.url}/api", "--generated", "50")
     assert code == 0, out + err
-    assert "50 requests: 50 same, 0 moved, 0 different, 0 unanswered" in out
+    assert "50 requests: 50 same, 0 moved, 0 different, 0 unanswered, 0 answered by the upstream\n" in out
     assert "ratio" in out
+    pages = sum(not path.endswith("/count") for path, _ in other.asked)
+    assert f"\n{3 * pages} deployments were compared\n" in out
     assert any(row["id"].encode() in body for row in ROWS for _, body in other.asked), "nothing asks for what is there"
     assert sorted(one.asked[1:]) == sorted(other.asked)  # the first page, then the searches
 
@@ -135,6 +163,140 @@ async def test_what_neither_answers_proves_nothing() -> None:
         code, out, _ = await compare(one.url, other.url, "--generated", "2")
     assert code == 1
     assert "2 unanswered" in out
+    assert "\nNothing was compared\n" in out
+
+
+def served_by(name: str, **headers: str) -> Answer:
+    def answer(path: str, asked: Any) -> web.Response:
+        return web.json_response(honest(path, asked), headers={"server": name, **headers})
+
+    return answer
+
+
+FALLBACK = {"x-classis-fallback": "Disconnected"}
+INSTEAD = "were answered by the upstream in place of the fleet: nothing was compared there"
+
+
+@pytest.mark.parametrize("gateway", [0, 1])
+async def test_a_gateway_whose_fleet_is_away_is_not_compared(gateway: int) -> None:
+    """Prefect's server would be compared with itself."""
+    async with (
+        playing(served_by("classis", **FALLBACK), ready="classis") as ours,
+        playing(served_by("uvicorn")) as theirs,
+    ):
+        urls = [ours.url, theirs.url] if not gateway else [theirs.url, ours.url]
+        code, out, err = await compare(*urls, "--generated", "5")
+    assert code == 1, out + err
+    assert "5 requests: 0 same, 0 moved, 0 different, 0 unanswered, 5 answered by the upstream" in out
+    assert f"\n5 of 5 {INSTEAD}\n" in out
+    assert "\nNothing was compared\n" in out
+
+
+async def test_a_gateway_that_passes_searches_on_is_not_compared() -> None:
+    """Because it asks less of clients than its upstream, for instance: only /api/ready is its own answer."""
+    async with playing(served_by("uvicorn"), ready="classis") as ours, playing(served_by("uvicorn")) as theirs:
+        code, out, _ = await compare(ours.url, theirs.url, "--generated", "5")
+    assert code == 1
+    assert f"\n5 of 5 {INSTEAD}\n" in out
+    assert f"\n{ours.url} is a gateway of Classis, but 5 of its answers came from uvicorn\n" in out
+
+
+async def test_a_gateway_beside_its_upstream_behind_one_address_is_found_out() -> None:
+    names = iter(["uvicorn", "classis", "classis"])
+
+    def shared(path: str, asked: Any) -> Any:
+        return served_by(next(names))(path, asked)
+
+    given = 3 * line("count", {})
+    async with playing(shared) as ours, playing(served_by("uvicorn")) as theirs:
+        code, out, _ = await compare(ours.url, theirs.url, "--requests", "-", "--concurrency", "1", given=given)
+    assert code == 1
+    assert "3 same" in out
+    assert "is a gateway of Classis, but 1 of its answers came from uvicorn" in out
+
+
+async def absent(_: Count, __: Deadline) -> Found:
+    raise Disconnected("NATS is away")
+
+
+@pytest.mark.parametrize("guarded", [False, True], ids=["NATS is away", "asks less of clients"])
+async def test_a_real_gateway_that_does_not_answer_itself(guarded: bool, home: Path) -> None:
+    port = free_port()
+    async with playing(served_by("uvicorn"), guarded=guarded) as theirs:
+        with embedded.nats(home) as nats_url:
+            async with opened(nats_url, absent, upstream=theirs.url, port=port):
+                given = ["--auth", SECRET, "--generated", "5", "--concurrency", "1"]
+                code, out, err = await compare(f"http://127.0.0.1:{port}", theirs.url, *given)
+    assert code == 1, out + err
+    assert f"\n5 of 5 {INSTEAD}\n" in out
+    assert ("of its answers came from uvicorn" in out) == guarded
+
+
+async def test_an_honest_gateway_is_compared() -> None:
+    async with playing(served_by("classis"), ready="classis") as ours, playing(served_by("uvicorn")) as theirs:
+        code, out, err = await compare(ours.url, theirs.url, "--generated", "5")
+    assert code == 0, out + err
+    assert "5 same" in out
+    assert "upstream in place" not in out
+    assert "is a gateway" not in out
+
+
+async def test_that_nothing_but_emptiness_was_compared_is_told() -> None:
+    def empty(path: str, _: Any) -> Any:
+        return {"filter": [], "paginate": {"results": [], "count": 0}}.get(path.rpartition("/")[2], 0)
+
+    async with playing(empty) as one, playing(empty) as other:
+        code, out, _ = await compare(one.url, other.url, "--generated", "5")
+    assert code == 0
+    assert "5 same" in out
+    assert "\nNo deployment was compared: no answer had one. Are there any in the database?\n" in out
+
+
+ODD = {
+    "page": lambda: web.Response(text="<html>Sign in</html>", content_type="text/html"),
+    "bytes": lambda: web.Response(body=b"\xff\x00", content_type="application/json"),
+    "deep": lambda: web.Response(body=b"[" * 100_000, content_type="application/json"),
+    "redirect": lambda: web.Response(status=302, headers={"location": "https://elsewhere.example/login"}),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+async def test_what_is_no_answer_to_a_search_proves_nothing(kind: str) -> None:
+    async with playing(lambda *_: ODD[kind]()) as one, playing(lambda *_: ODD[kind]()) as other:
+        code, out, err = await compare(one.url, other.url, "--generated", "3")
+    assert code == 1, out + err
+    assert "3 unanswered" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(("kind", "words"), [("page", "right address?"), ("redirect", "another address")])
+async def test_what_is_no_api_is_said_to_be_none(kind: str, words: str) -> None:
+    async def respond(_: web.BaseRequest) -> web.Response:
+        return ODD[kind]()
+
+    runner = web.ServerRunner(web.Server(respond))
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        code, out, err = await compare(url := f"http://127.0.0.1:{port}", url)
+    finally:
+        await runner.cleanup()
+    assert (code, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+async def test_who_stops_it_gets_a_line() -> None:
+    never = asyncio.Event()
+    async with playing(lambda *_: never) as one, playing(lambda *_: never) as other:
+        process = await started(one.url, other.url, "--requests", "-")
+        finished = asyncio.create_task(process.communicate(line("count", {})))
+        await asyncio.wait_for(one.searched.wait(), 60)
+        process.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(finished, 60)
+        never.set()
+    assert (process.returncode, out, err) == (130, b"", b"classis compare: stopped\n")
 
 
 async def test_recorded_files(home: Path) -> None:

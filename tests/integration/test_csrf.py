@@ -245,9 +245,9 @@ async def test_without_the_database_nobody_can_tell(dsn: str, nats_url: str) -> 
 
 @on_uvloop
 async def test_a_slow_database_costs_no_more_than_the_deadline(dsn: str, nats_url: str) -> None:
-    async with fleet(dsn, nats_url, deadline=0.5) as connect:
+    async with fleet(dsn, nats_url, deadline=2.0) as connect:
         holder = await asyncpg.connect(dsn)
-        async with holder.transaction(), asyncio.timeout(5):
+        async with holder.transaction(), asyncio.timeout(3 * WITHIN):
             await holder.execute("LOCK TABLE csrf_token")
             assert (await (await connect()).ask("POST", COUNT, *shown())).status == 503
         await holder.close()

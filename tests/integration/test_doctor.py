@@ -211,18 +211,22 @@ async def test_more_rights_than_needed(ill: str) -> None:
 # --- indexes
 
 
+MANY = "UPDATE pg_class SET reltuples = 1e6 WHERE relname IN ('deployment', 'flow_run')"
+
+
 async def missing(dsn: str) -> list[Finding]:
     found = await doctor(postgres_dsn=dsn)
     return [finding for finding in found.subjects["Indexes"] if finding.next]
 
 
 async def test_the_indexes_that_pay_are_a_remark_on_a_small_database_and_a_warning_on_a_large_one(ill: str) -> None:
-    small = await missing(ill)
-    assert [finding.mark for finding in small] == ["note"] * 4
-    assert [finding.next for finding in small] == [index.statement for index in indexes.EXTRA]
-    await told(ill, "UPDATE pg_class SET reltuples = 1e6 WHERE relname IN ('deployment', 'flow_run')")
-    assert [finding.mark for finding in await missing(ill)] == ["warning"] * 4
-    await told(ill, *(finding.next for finding in small))
+    [small] = await missing(ill)
+    assert (small.mark, small.text.split()[0]) == ("note", "4")
+    await told(ill, MANY)
+    large = await missing(ill)
+    assert [finding.mark for finding in large] == ["warning"] * 4
+    assert [finding.next for finding in large] == [index.statement for index in indexes.EXTRA]
+    await told(ill, *(finding.next for finding in large))
     assert await missing(ill) == []
 
 
@@ -232,6 +236,7 @@ async def test_an_index_counts_by_what_it_is(ill: str) -> None:
         "CREATE INDEX mine ON deployment (name, id, paused)",
         "CREATE INDEX yours ON flow_run (deployment_id, state_type, id)",
         "CREATE INDEX classis_flow_run_tags ON flow_run USING gin (tags jsonb_path_ops)",
+        MANY,  # last: making an index counts the rows
     )
     [state, tags] = await missing(ill)
     assert "classis_flow_run_state_deployment" in state.next
@@ -276,7 +281,9 @@ async def test_a_table_that_the_planner_knows_nothing_of(ill: str) -> None:
         "INSERT INTO flow (name) SELECT repeat('x', 90) || n FROM generate_series(1, 70000) n",
         "UPDATE pg_class SET reltuples = -1 WHERE relname = 'flow'",
     )
-    assert (await doctor(postgres_dsn=ill)).one("Indexes", "never analyzed: flow;").next == "ANALYZE flow;"
+    found = await doctor(postgres_dsn=ill)
+    assert found.one("Indexes", "never analyzed: flow;").next == "ANALYZE flow;"
+    assert "not analyzed yet, run ANALYZE: " in found.one("Indexes", "rows, by the planner").text
 
 
 # --- connections
@@ -425,7 +432,7 @@ async def test_a_replica_that_does_not_keep_up(pair: tuple[str, str], monkeypatc
 
 async def settled(connection: Any, question: str) -> None:
     """Returns once a replica has the answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await connection.fetchval(question):
             pass
 
@@ -515,18 +522,21 @@ async def test_a_fleet_that_runs(well: str, guarded_url: str, home: Path) -> Non
         embedded.stop(fleet.processes["runs"])
         for user in ("monitor", "gateway"):
             found = await doctor(nats_url=guarded_url, **as_roles(well), **login(user))
-            assert found.one("The fleet", "runs: is not running").mark == "FAILED"
+            assert found.one("The fleet", "runs: nobody answers: searches that need it fail").mark == "FAILED"
+        behind = {"upstream": f"http://127.0.0.1:{free_port()}", **login("monitor")}
+        found = await doctor(nats_url=guarded_url, **as_roles(well), **behind)
+        assert found.one("The fleet", "runs: nobody answers: searches that need it go to Prefect's server")
 
 
 async def test_a_service_without_its_database(nats_url: str) -> None:
     settings: dict[str, Any] = {"nats_url": nats_url, "flows_postgres_dsn": f"postgresql://x@127.0.0.1:{free_port()}/x"}
     environment = {**os.environ, **{f"CLASSIS_{name.upper()}": value for name, value in settings.items()}}
     with process(["flows"], environment):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "1 replica" not in (found := await doctor(**settings)).text:
                 pass
     assert found.one("The fleet", "flows: cannot work (DatabaseDown)").mark == "FAILED"
-    assert found.one("The fleet", "gateway: is not running").mark == "FAILED"
+    assert found.one("The fleet", "gateway: nobody answers").mark == "FAILED"
 
 
 async def test_versions_side_by_side(nats_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -564,7 +574,7 @@ class Versions:
 # --- Prefect's server: its answers, as 3.8.8 gives them
 
 
-def prefect(*, secret: str = "", csrf: bool = False, version: str = "3.8.8") -> web.Application:
+def prefect(*, secret: str = "", csrf: bool = False, origins: str = "*", version: str = "3.8.8") -> web.Application:
     @web.middleware
     async def guarding(request: web.Request, handler: Any) -> web.StreamResponse:
         if csrf and request.method == "POST":
@@ -576,8 +586,13 @@ def prefect(*, secret: str = "", csrf: bool = False, version: str = "3.8.8") -> 
     async def told_version(_: web.Request) -> web.Response:
         return web.json_response(version)
 
+    async def allow_reading(request: web.Request, response: web.StreamResponse) -> None:
+        if origins in {"*", request.headers.get("Origin")}:
+            response.headers["Access-Control-Allow-Origin"] = origins
+
     made = web.Application(middlewares=[guarding])
     made.router.add_get("/api/admin/version", told_version)
+    made.on_response_prepare.append(allow_reading)
     return made
 
 
@@ -592,11 +607,19 @@ PACKED = "YWRtaW46Z2VoZWlt"  # the same in base64
         ({"secret": PACKED}, {"api_auth_string": SECRET}, ""),
         ({"csrf": True}, {"csrf_protection_enabled": True}, ""),
         ({"secret": PACKED, "csrf": True}, {"api_auth_string": SECRET, "csrf_protection_enabled": True}, ""),
-        ({"secret": PACKED}, {}, "API_AUTH_STRING is not set, but the upstream refuses"),
+        ({"secret": PACKED}, {}, "API_AUTH_STRING is not set, but the upstream answers 401"),
         ({"secret": PACKED}, {"api_auth_string": "admin:other"}, "API_AUTH_STRING is not the upstream's"),
         ({}, {"api_auth_string": SECRET}, "API_AUTH_STRING is set, but the upstream lets everybody in"),
         ({"csrf": True}, {}, "CSRF_PROTECTION_ENABLED is not true"),
         ({}, {"csrf_protection_enabled": True}, "CSRF_PROTECTION_ENABLED is true, but"),
+        ({"origins": "https://ui"}, {"cors_allowed_origins": "https://ui"}, ""),
+        ({"origins": "https://ui"}, {}, "CORS_ALLOWED_ORIGINS allows any origin, but"),
+        (
+            {"origins": "https://ui"},
+            {"cors_allowed_origins": "https://b"},
+            "CORS_ALLOWED_ORIGINS allows https://b, but",
+        ),
+        ({}, {"cors_allowed_origins": "https://ui"}, "CORS_ALLOWED_ORIGINS names origins, but"),
         ({"version": "<html>" * 20}, {}, "not with a version"),
     ],
 )
@@ -644,6 +667,13 @@ def test_the_exit_code_tells_whether_something_failed(well: str, nats_url: str) 
     done = command("--json", "--replicas", "1000", postgres_dsn=well, nats_url=nats_url)
     assert (done.returncode, done.stderr) == (1, "")
     assert json.loads(done.stdout)["failed"] is True
+
+
+def test_what_is_not_named_is_said_not_to_be() -> None:
+    """Something may listen at the usual ports of this machine."""
+    said = command().stdout
+    assert "CLASSIS_POSTGRES_DSN is not set" in said or "Schema\n" in said
+    assert "no NATS is named" in said or "nats-server" in said
 
 
 def test_nothing_that_is_missing_makes_it_stumble() -> None:

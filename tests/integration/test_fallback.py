@@ -16,7 +16,7 @@ from tests.doors import COUNT, JSON, WITHIN, Reply, on_uvloop, opened, request
 from tests.upstreams import Answering, Exchange, gone, playing
 
 PAGE = json.dumps([{"name": f"deployment {number}"} for number in range(200)]).encode()
-SOON = 0.3
+SOON = 1.0
 
 
 @pytest.fixture(scope="module")

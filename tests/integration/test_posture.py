@@ -15,14 +15,16 @@ from services.gateway import posture
 from services.gateway.posture import Seen, differences
 from shared.settings import Settings
 from tests.conftest import folder
-from tests.doors import COUNT, Connect, nothing, on_uvloop, opened
+from tests.doors import COUNT, WITHIN, Connect, nothing, on_uvloop, opened
 from tests.fleet import free_port
 
 SECRET, OTHER = "admin:a-pass-w0rd", "admin:an-0ther-one"
 ROW = "/api/deployments/00000de9-0000-4000-8000-000000000001"
 NO_AUTH, WRONG_AUTH = "CLASSIS_API_AUTH_STRING is not set", "CLASSIS_API_AUTH_STRING is not the upstream's"
 NO_CSRF = "CLASSIS_CSRF_PROTECTION_ENABLED is not true"
-MORE_AUTH, MORE_CSRF = "lets everybody in", "gives no tokens"
+NO_CORS, WRONG_CORS = "CLASSIS_CORS_ALLOWED_ORIGINS allows any", "CLASSIS_CORS_ALLOWED_ORIGINS allows https://b, but"
+MORE_AUTH, MORE_CSRF, MORE_CORS = "lets everybody in", "gives no tokens", "names origins"
+UNKNOWN = "not known yet"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,7 @@ def nats_url() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(posture, "PAUSE", 0.01)
+    monkeypatch.setattr(posture, "SOON", 0.01)
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Prefect:
 
     secret: str = ""
     tokens: bool = False
+    origins: str = "*"
     trouble: bool = False
     port: int = field(default_factory=free_port)
     seen: list[str] = field(default_factory=list)
@@ -53,11 +57,11 @@ class Prefect:
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
         if request.path == posture.PATH:
-            if "authorization" not in request.headers and request.method == "GET":
+            if request.method == "POST":  # of each look, one
                 self.looks.release()
         else:
             self.seen.append(f"{request.method} {request.path}")
-        return web.Response(status=self.status(request), text="of the upstream")
+        return web.Response(status=self.status(request), text="of the upstream", headers=self.cors(request))
 
     def status(self, request: web.BaseRequest) -> int:
         if self.trouble:
@@ -67,6 +71,12 @@ class Prefect:
         if self.secret and request.headers.get("authorization") != login(self.secret):
             return 401
         return 405 if (request.method, request.path) == ("POST", posture.PATH) else 200
+
+    def cors(self, request: web.BaseRequest) -> dict[str, str]:
+        origin = request.headers.get("origin")
+        if origin is None or not {"*", origin} & set(self.origins.split(",")):
+            return {}
+        return {"access-control-allow-origin": "*" if self.origins == "*" else origin}
 
     async def compared(self) -> None:
         """Waits until the gateway has drawn its conclusions from how this is now."""
@@ -111,6 +121,12 @@ def login(secret: str) -> str:
         ({}, {"api_auth_string": SECRET}, False, [MORE_AUTH]),
         ({}, {"csrf_protection_enabled": True}, False, [MORE_CSRF]),
         ({"secret": SECRET}, {"csrf_protection_enabled": True}, True, [NO_AUTH, MORE_CSRF]),
+        ({"origins": "https://a"}, {}, True, [NO_CORS]),
+        ({"origins": "https://a"}, {"cors_allowed_origins": "https://a"}, False, []),
+        ({"origins": "https://a"}, {"cors_allowed_origins": "https://a, https://b"}, True, [WRONG_CORS]),
+        ({"origins": "https://a,https://b"}, {"cors_allowed_origins": "https://b"}, False, []),
+        ({}, {"cors_allowed_origins": "https://a"}, False, [MORE_CORS]),
+        ({"secret": SECRET, "origins": "https://a"}, {"api_auth_string": SECRET}, True, [NO_CORS]),
     ],
 )
 @on_uvloop
@@ -143,33 +159,86 @@ async def test_it_goes_on_by_itself_when_both_ask_the_same(nats_url: str, caplog
     caplog.set_level(logging.INFO, posture.__name__)
     prefect = Prefect()
     async with prefect.listening(), opened(nats_url, nothing, upstream=prefect.url) as connect:
-        for secret, tokens in (("", False), (SECRET, False), ("", False), ("", True), ("", False)):
-            prefect.secret, prefect.tokens = secret, tokens
+        for secret, tokens, origins in (
+            ("", False, "*"), (SECRET, False, "*"), ("", False, "*"), ("", True, "*"), ("", False, "https://a"),
+            ("", False, "*"),
+        ):  # fmt: skip
+            prefect.secret, prefect.tokens, prefect.origins = secret, tokens, origins
             await prefect.compared()
-            assert await prefect.has(connect) is bool(secret or tokens)
+            assert await prefect.has(connect) is ((secret, tokens, origins) != ("", False, "*"))
     told = [each.levelname for each in caplog.records if each.name == posture.__name__]
-    assert told == ["INFO", "ERROR", "INFO", "ERROR", "INFO"]  # once each
+    assert told == ["INFO", "ERROR", "INFO", "ERROR", "ERROR", "INFO"]  # once each
 
 
 @on_uvloop
-async def test_until_the_upstream_answers_our_settings_decide_and_then_the_last_look(nats_url: str) -> None:
-    prefect = Prefect(SECRET, trouble=True)
+async def test_until_the_upstream_answers_searches_are_its_own_and_then_the_last_look_decides(
+    nats_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefect = Prefect(trouble=True)
     async with opened(nats_url, nothing, upstream=prefect.url) as connect:
-        assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+        assert (await (await connect()).ask("POST", COUNT)).status == 503
         async with prefect.listening():
             await prefect.compared()
-            assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+            assert await prefect.has(connect)
             prefect.trouble = False
             await prefect.compared()
-            assert await prefect.has(connect)
+            assert not await prefect.has(connect)
             prefect.trouble = True
             await prefect.compared()
-            assert await prefect.has(connect)
-        assert (await (await connect()).ask("POST", COUNT)).status == 503
-        prefect.secret, prefect.trouble = "", False
+            assert not await prefect.has(connect)
+        assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+        prefect.secret, prefect.trouble = SECRET, False
         async with prefect.listening():
             await prefect.compared()
-            assert not await prefect.has(connect)
+            assert await prefect.has(connect)
+    assert caplog.text.count(UNKNOWN) == 1
+
+
+@on_uvloop
+async def test_until_the_upstream_answers_a_password_of_ours_decides(
+    nats_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefect = Prefect(OTHER)
+    async with opened(nats_url, nothing, upstream=prefect.url, api_auth_string=SECRET) as connect:
+        assert (await (await connect()).ask("POST", COUNT)).status == 401
+        assert (await (await connect()).ask("POST", COUNT, f"authorization: {login(SECRET)}")).body == b"0"
+        async with prefect.listening():
+            await prefect.compared()
+            assert await prefect.has(connect, f"authorization: {login(SECRET)}")
+    assert caplog.text.count(UNKNOWN) == 1
+
+
+@on_uvloop
+async def test_the_first_answer_is_asked_for_often_and_then_seldom(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posture, "PAUSE", 3600)
+    prefect = Prefect(trouble=True)
+    async with opened(nats_url, nothing, upstream=prefect.url) as connect, prefect.listening():
+        await prefect.compared()
+        prefect.trouble = False
+        async with asyncio.timeout(WITHIN):
+            while await prefect.has(connect):
+                pass
+        prefect.secret = SECRET
+        assert not [each for each in range(100) if await prefect.has(connect)]
+
+
+@on_uvloop
+async def test_all_is_asked_at_a_time(nats_url: str) -> None:
+    """So that a slow upstream is not slow as many times."""
+    all_there = asyncio.Barrier(4)
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        await all_there.wait()
+        return web.Response(headers={"access-control-allow-origin": "*"})
+
+    server = web.Server(answer)
+    listener = await asyncio.get_running_loop().create_server(server, "127.0.0.1", port := free_port())
+    async with opened(nats_url, nothing, upstream=f"http://127.0.0.1:{port}") as connect:
+        assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+    listener.close()
+    await server.shutdown(1)
 
 
 @on_uvloop
@@ -177,6 +246,7 @@ async def test_a_silent_upstream_delays_the_start_a_little_and_the_stop_not(
     nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(posture, "FIRST", 0.2)
+    monkeypatch.setattr(posture, "ASKING", 1000.0)
     asked = asyncio.Event()
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -184,11 +254,11 @@ async def test_a_silent_upstream_delays_the_start_a_little_and_the_stop_not(
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server, asyncio.timeout(2):
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server, asyncio.timeout(WITHIN):
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with opened(nats_url, nothing, upstream=url) as connect:
+        async with opened(nats_url, nothing, upstream=url, api_auth_string=SECRET) as connect:
             await asked.wait()
-            assert (await (await connect()).ask("POST", COUNT)).body == b"0"
+            assert (await (await connect()).ask("POST", COUNT, f"authorization: {login(SECRET)}")).body == b"0"
 
 
 @on_uvloop
@@ -202,10 +272,11 @@ async def test_a_watch_that_ends_by_a_mistake_relies_on_nothing(
         raise ZeroDivisionError
 
     monkeypatch.setattr(posture, "differences", broken)
-    prefect = Prefect()
-    async with prefect.listening(), opened(nats_url, nothing, upstream=prefect.url) as connect:
+    prefect = Prefect(SECRET)
+    opening = opened(nats_url, nothing, upstream=prefect.url, api_auth_string=SECRET)
+    async with prefect.listening(), opening as connect:
         await told.wait()
-        assert await prefect.has(connect)
+        assert await prefect.has(connect, f"authorization: {login(SECRET)}")
     assert "watched no more" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
@@ -217,6 +288,7 @@ async def test_a_watch_that_ends_by_a_mistake_relies_on_nothing(
         ("", Seen(403, 403, 403), [NO_AUTH, NO_CSRF]),
         (SECRET, Seen(302, 302, 302), [WRONG_AUTH]),
         (SECRET, Seen(403, 200, 405), []),
+        ("", Seen(403, 403, 405, any_origin=False), [NO_AUTH, NO_CORS]),
     ],
 )
 def test_other_refusals_count_too(secret: str, seen: Seen, less: list[str]) -> None:

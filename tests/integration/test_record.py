@@ -14,7 +14,7 @@ from services.compare.requests import Request, recorded
 from services.gateway import record
 from services.gateway.record import Record
 from tests.conftest import folder
-from tests.doors import COUNT, JSON, nothing, on_uvloop, opened
+from tests.doors import COUNT, JSON, WITHIN, nothing, on_uvloop, opened
 
 SECRET = "authorization: Basic c2VjcmV0OnNlY3JldA=="
 
@@ -110,5 +110,5 @@ async def test_what_the_disk_cannot_take_is_left_out(home: Path, monkeypatch: py
         for _ in range(5):
             made.add("POST", COUNT, b"[1,2]")
         made.leave()
-        await asyncio.wait_for(made.writing(), 5)
+        await asyncio.wait_for(made.writing(), WITHIN)
     assert len(lines(home / "file")) == 2

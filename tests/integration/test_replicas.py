@@ -22,7 +22,7 @@ from tests.conftest import SCHEMA, folder
 from tests.relay import relay
 from tests.replica import PRIMARY, replica
 
-WITHIN = 5.0
+WITHIN = 20.0  # seconds; whoever is not to wait takes less than half of it
 # Nothing but what a test writes moves the end of the log, and what is not waited for stays away from the disk.
 QUIET = {**PRIMARY, "autovacuum": "off", "wal_writer_delay": "10s"}
 LAST = "SELECT coalesce(max(n), 0) FROM written"
@@ -243,7 +243,7 @@ async def test_without_the_primary_nothing_is_read_until_it_is_back(stage: Stage
                 started = monotonic()
                 with pytest.raises(errors.DatabaseDown, match="the primary does not tell"):
                     await last(pool)
-                assert monotonic() - started < 2
+                assert monotonic() - started < WITHIN / 2
             line.mend()
             assert await last(pool) == await stage.writer.fetchval(LAST)
 
@@ -273,7 +273,7 @@ async def test_a_primary_that_is_mute_does_not_keep_us_from_leaving(stage: Stage
             with pytest.raises(errors.DeadlineSpent):
                 await last(pool, 0.1)
             started = monotonic()
-        assert monotonic() - started < 2 * postgres.CLOSING + 1
+        assert monotonic() - started < 2 * postgres.CLOSING + WITHIN / 2
 
 
 async def test_what_a_replica_breaks_off_is_read_from_the_primary(stage: Stage, pool: postgres.Pool) -> None:
@@ -309,7 +309,7 @@ async def test_whoever_gives_up_leaves_everything_as_it_was(stage: Stage, pool: 
                 assert not await looking.fetchval(f"SELECT count(*) {OURS} AND state LIKE 'idle in%'"), attempt
         async with asyncio.TaskGroup() as group:
             limits = [group.create_task(postgres.fetch(pool, "SHOW statement_timeout", (), WITHIN)) for _ in range(9)]
-        assert {limit.result()[0][0] for limit in limits} == {"5s"}
+        assert {limit.result()[0][0] for limit in limits} == {f"{WITHIN:g}s"}
     finally:
         await stage.lagging.execute("SELECT pg_wal_replay_resume()")
 
@@ -317,8 +317,8 @@ async def test_whoever_gives_up_leaves_everything_as_it_was(stage: Stage, pool: 
 async def test_the_time_limit_holds_on_the_primary_too(stage: Stage, pool: postgres.Pool) -> None:
     async with stage.paused():
         await stage.write()
-        [[limit]] = await postgres.fetch(pool, "SHOW statement_timeout", (), 1.0)
-        assert limit == "1250ms"
+        [[limit]] = await postgres.fetch(pool, "SHOW statement_timeout", (), 4.0)
+        assert limit == "5s"
         with pytest.raises(errors.DeadlineSpent):
             await postgres.fetch(pool, "SELECT pg_sleep(60)", (), 0.5)
         await until(lambda: stage.writer.fetchval(f"SELECT count(*) = 0 {OURS} AND state = 'active'"))
@@ -367,7 +367,7 @@ async def search(http: aiohttp.ClientSession, url: str, name: str) -> tuple[int,
 
 async def test_a_search_sees_what_a_client_just_wrote(stage: Stage, home: Path) -> None:
     with folder() as other, embedded.nats(home) as one, embedded.nats(other) as two, relay(stage.primary) as line:
-        ours = fleet.running(stage.replica, one, logs=home, primary_postgres_dsn=line.url)
+        ours = fleet.running(stage.replica, one, logs=home, primary_postgres_dsn=line.url, deadline=f"{WITHIN:g}")
         with ours as made, fleet.running(stage.replica, two, one_process=True) as bare:
             async with aiohttp.ClientSession() as http:
                 for name in ("first", "second", "third"):
@@ -378,7 +378,7 @@ async def test_a_search_sees_what_a_client_just_wrote(stage: Stage, home: Path) 
                 line.cut()
                 started = monotonic()
                 assert await search(http, made.url, "third") == (503, {"exception_message": "Service Unavailable"})
-                assert monotonic() - started < 2
+                assert monotonic() - started < WITHIN / 2
                 line.mend()
                 fleet.wait_until_ready(made.url)
                 assert await search(http, made.url, "third") == (200, ["third"])

@@ -69,7 +69,8 @@ async def playing(answer: Answering) -> AsyncIterator[Played]:
 
     async def respond(asked: web.Request) -> web.Response:
         if not asked.path.startswith("/api/deployments/"):  # what else the gateway wants to know
-            return web.Response(status=200 if asked.method == "GET" else 405)
+            open_to_all = {"access-control-allow-origin": "*"}
+            return web.Response(status=200 if asked.method == "GET" else 405, headers=open_to_all)
         played.asked.append(await asked.read())
         played.begun.release()
         try:
@@ -219,8 +220,9 @@ async def test_refusals(
 @on_uvloop
 async def test_an_upstream_that_is_down(nats_url: str, outcomes: Outcomes) -> None:
     down = f"http://127.0.0.1:{free_port()}"
-    async with opened(nats_url, nothing, upstream=down, shadow=1.0) as connect:
-        assert await ask(await connect()) == 200
+    async with opened(nats_url, nothing, upstream=down, shadow=1.0, api_auth_string="a:b") as connect:
+        login = "authorization: Basic YTpi"
+        assert (await (await connect()).ask("POST", COUNT, JSON, login, body=b"{}")).status == 200
         assert await outcomes.next() == "failed"
 
 

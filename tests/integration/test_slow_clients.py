@@ -3,8 +3,8 @@
 import asyncio
 import select
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from shared.filters import Count
 from tests.conftest import folder
 from tests.doors import COUNT, JSON, WITHIN, Held, Wire, head, nothing, on_uvloop, opened, request
 
-SOON = 0.3
+SOON = 1.0  # seconds; a busy machine may need some tenths to send what is to arrive in time
 ENDLESS = b"GET /api/health HTTP/1.1\r\nhost: x\r\nx-long: " + b"x" * 10_000
 
 
@@ -26,15 +26,17 @@ def nats_url() -> Iterator[str]:
         yield url
 
 
-async def dribbled(wire: Wire, text: bytes) -> bytes:
-    """What the server said until it closed, while we sent a byte now and then."""
-    ended = asyncio.create_task(wire.rest())
+async def dribbled(wire: Wire, text: bytes, hearing: Coroutine[Any, Any, bytes]) -> bytes:
+    """What the server said, while we sent a byte now and then. One that it closed upon may have reset the connection."""
+    heard = asyncio.create_task(hearing)
     for number in range(len(text)):
         wire.send(text[number : number + 1])
-        await asyncio.wait({ended}, timeout=SOON / 10)
-        if ended.done():
+        await asyncio.wait({heard}, timeout=SOON / 10)
+        if heard.done():
             break
-    return await ended
+    with suppress(ConnectionError):
+        return await heard
+    return b""
 
 
 @on_uvloop
@@ -50,16 +52,16 @@ async def test_a_head_that_comes_byte_by_byte_is_not_waited_for(nats_url: str, h
         wire = await connect()
         for _ in range(heads):
             assert (await wire.ask("GET", "/api/health")).status == 200
-        assert await dribbled(wire, ENDLESS) == b""
+        assert await dribbled(wire, ENDLESS, wire.rest()) == b""
 
 
 @pytest.mark.parametrize("limit", [{"slow_client": SOON}, {"deadline": SOON}])
 @on_uvloop
 async def test_a_body_that_comes_byte_by_byte_is_not_waited_for(nats_url: str, limit: dict[str, float]) -> None:
-    async with opened(nats_url, nothing, **{"slow_client": 1.0, **limit}) as connect:
+    async with opened(nats_url, nothing, **{"slow_client": 3 * SOON, **limit}) as connect:
         wire = await connect()
         wire.send(head(10_000))
-        said = await dribbled(wire, b" " * 9_000)
+        said = await dribbled(wire, b" " * 9_000, wire.until(b"}"))
         assert said.startswith(b"HTTP/1.1 408 ")
         assert b"\r\nConnection: close\r\n" in said
         assert said.endswith(b'{"detail":"The body did not arrive in time"}')
@@ -163,7 +165,7 @@ async def test_who_stands_before_the_door_when_it_closes_still_comes_in(nats_url
 
 @on_uvloop
 async def test_before_the_door_is_closed_it_is_said_that_it_will_be(nats_url: str) -> None:
-    async with leaving(opened(nats_url, nothing, drain=0.5)) as (connect, leave):
+    async with leaving(opened(nats_url, nothing, drain=3.0)) as (connect, leave):
         kept = await connect()
         assert (await kept.ask("POST", COUNT)).headers.get("connection") is None
         leave()

@@ -459,8 +459,8 @@ async def test_it_stands_in_for_so_many_at_a_time(nats_url: str) -> None:
 @on_uvloop
 async def test_both_down(nats_url: str) -> None:
     down = f"http://127.0.0.1:{free_port()}"
-    async with opened(nats_url, Failing(Absent("x")), upstream=down) as connect:
-        reply = await (await connect()).ask("POST", COUNT, JSON, body=b"{}")
+    async with opened(nats_url, Failing(Absent("x")), upstream=down, api_auth_string="a:b") as connect:
+        reply = await (await connect()).ask("POST", COUNT, JSON, "authorization: Basic YTpi", body=b"{}")
         assert (reply.status, "x-classis-fallback" in reply.headers) == (503, False)
 
 

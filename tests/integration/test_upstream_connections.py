@@ -17,7 +17,7 @@ from tests.conftest import folder
 from tests.doors import WITHIN, Connect, nothing, on_uvloop, opened, request
 from tests.upstreams import OK, Exchange, gone, playing
 
-SOON = 0.3
+SOON = 1.0
 LARGE = 30_000_000
 PART = b"x" * 50_000
 FEW = 6_000_000  # bytes; what both ends of the test and the gateway hold of a body between them
@@ -124,12 +124,12 @@ async def test_a_steady_upload_may_take_longer(nats_url: str) -> None:
             taken.put_nowait(part)
         exchange.send(OK)
 
-    limits = {"slow_client": 0.7, "upstream_patience": 0.7}
+    limits = {"slow_client": 1.5, "upstream_patience": 1.5}
     async with playing(answer) as upstream, opened(nats_url, nothing, upstream=upstream.url, **limits) as connect:
         wire = await connect()
         wire.send(b"POST /x HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         clock = asyncio.get_running_loop().time
-        until = clock() + 2 * 0.7
+        until = clock() + 2 * 1.5
         while clock() < until:
             wire.send(b"1\r\na\r\n")
             await asyncio.wait_for(taken.get(), WITHIN)
@@ -321,13 +321,13 @@ async def _told(connect: Connect, go_on: asyncio.Event) -> None:
 
 @on_uvloop
 async def test_an_endless_answer_is_ended_in_time(nats_url: str) -> None:
-    async with playing(gone) as upstream, asyncio.timeout(WITHIN):
+    async with playing(gone) as upstream, asyncio.timeout(3 * WITHIN):
         clock = asyncio.get_running_loop().time
         async with opened(nats_url, nothing, upstream=upstream.url, deadline=1.0, slow_client=1.0) as connect:
             (await connect()).send(request("GET", "/x"))
             await upstream.next()
             began = clock()
-        assert clock() - began < 3.5
+        assert clock() - began < WITHIN
 
 
 # --- TLS

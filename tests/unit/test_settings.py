@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.settings import Login, Settings, SettingsError, read
+from shared.settings import Login, Settings, SettingsError, read, slips
 
 
 def test_defaults() -> None:
@@ -28,6 +28,52 @@ def test_a_service_may_have_its_own_database() -> None:
 def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^CLASSIS_{name}: "):
         read({f"CLASSIS_{name}": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("PORT", "x", "takes a whole number from 0 to 65535, not 'x'"),
+        ("POOL_SIZE", "0", "takes a whole number from 1 on, not '0'"),
+        ("SHADOW", "2", "takes a number from 0 to 1, not '2'"),
+        ("DEADLINE", "0", "takes a number above 0, not '0'"),
+        ("SHARE_SEARCHES", "maybe", "takes true or false, not 'maybe'"),
+        ("LOG_LEVEL", "chatty", "takes one of DEBUG, ERROR, INFO, WARNING, not 'chatty'"),
+        ("UPSTREAM", "prefect:4200", "without a path; did you mean http://prefect:4200?"),
+        ("POSTGRES_DSN", "postgresql+asyncpg://a:5ecret@b/c", "takes postgresql://…: leave out +asyncpg"),
+        ("RECORD", "/", "takes a file, and / is a folder"),
+    ],
+)
+def test_what_a_setting_takes_is_said_in_words(name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read({f"CLASSIS_{name}": value})
+    assert str(refused.value).endswith(said)
+
+
+@pytest.mark.parametrize(("word", "value"), [("yes", True), ("ON", True), ("1", True), ("No", False), ("off", False)])
+def test_true_and_false_are_read_as_prefect_reads_them(word: str, value: bool) -> None:
+    assert read({"CLASSIS_CSRF_PROTECTION_ENABLED": word}).csrf_protection_enabled is value
+
+
+def test_a_slip_in_a_name_is_told() -> None:
+    assert list(slips({"CLASSIS_UPSTRAEM": "x", "CLASSIS_UPSTREAM": "x", "UPSTRAEM": "x"})) == [
+        "CLASSIS_UPSTRAEM is no setting; did you mean CLASSIS_UPSTREAM?"
+    ]
+
+
+def test_variables_of_others_are_no_slips() -> None:
+    users = ("FLOWS", "RUNS", "WORK_POOLS", "DEPLOYMENTS", "GATEWAY", "CLIENT", "MONITOR", "ROUTE")
+    others = (
+        "HOME",
+        "IMAGE",
+        "ROUTES",
+        "TEST_CHROMIUM",
+        "FUZZ_REQUESTS",
+        "BENCH_HOME",
+        "GATEWAY_SERVICE_PORT",
+        "NATS_PORT",
+    )
+    assert not list(slips({f"CLASSIS_{name}": "x" for name in (*others, *(f"{user}_PASSWORD" for user in users))}))
 
 
 @pytest.mark.parametrize(
