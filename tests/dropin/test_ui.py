@@ -82,7 +82,7 @@ async def test_deployments_are_filtered_by_tag(tab: Tab) -> None:
     await expect(_names(tab)).to_have_text(['nächtlich: "alles", 100 € ~ [a] it\'s', "report-10", "report-20"])
 
 
-async def test_a_schedule_is_switched_on(tab: Tab, running: Stack, seeded: dict[str, str]) -> None:
+async def test_a_deployment_is_switched_on_and_paused(tab: Tab, running: Stack, seeded: dict[str, str]) -> None:
     """What is written past the gateway's searches is on the list at once."""
     path = f"/api/deployments/{seeded['Größe und Gewicht/report-06']}"
     before = running.answered("by_id")
@@ -98,6 +98,12 @@ async def test_a_schedule_is_switched_on(tab: Tab, running: Stack, seeded: dict[
     await expect(tab.page.get_by_role("row", name="report-06").get_by_text("Every 1 day")).to_be_visible()
     await expect(tab.page.get_by_role("row", name="report-06").get_by_text("Paused")).to_have_count(0)
     assert running.get(path)["schedules"][0]["active"]
+    await tab.page.get_by_role("link", name="report-06").click()
+    await switch.click()
+    await expect(switch).not_to_be_checked()
+    await tab.page.get_by_role("link", name="Deployments").first.click()
+    await expect(tab.page.get_by_role("row", name="report-06").get_by_text("Paused")).to_be_visible()
+    assert not running.get(path)["schedules"][0]["active"]
     assert running.answered("by_id") > before + 1
 
 
