@@ -67,6 +67,8 @@ def main(args: argparse.Namespace) -> int:
 
 async def examined(settings: Settings, replicas: int = 2, role: str = "") -> list[Subject]:
     """Everything that was found. Raises SettingsError."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)  # asyncpg leaves futures behind when its connecting is given up
     options(settings, "doctor")  # files of credentials that are wrong end it here
     here, upstream = Subject("This machine"), Subject("Prefect's server")
     machine.check(here, settings)
