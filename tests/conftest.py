@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ import asyncpg
 import pytest
 
 from tests import servers
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a shell runs in the background; it is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SCHEMA = Path(__file__).parents[1] / "deploy" / "schema.sql"
 

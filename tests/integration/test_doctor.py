@@ -110,7 +110,7 @@ async def ill(postgres_dsn: str) -> str:
 
 
 async def test_what_is_well_is_said_to_be(well: str) -> None:
-    found = await doctor(**as_roles(well))
+    found = await doctor(**as_roles(well), pool_size=4)
     for title in ("This machine", "Postgres", "Schema", "Indexes", "Connections", "Replicas"):
         assert found.bad(title) == [], title
     for service in SERVICES:
@@ -119,7 +119,7 @@ async def test_what_is_well_is_said_to_be(well: str) -> None:
     assert found.one("Postgres", "the role classis_runs cannot write")
     assert found.one("Postgres", "the clocks agree")
     assert "task_run 900" in found.one("Indexes", "rows, by the planner").text
-    assert found.one("Connections", "up to 80 connections").mark == "ok"
+    assert found.one("Connections", "up to 40 connections").mark == "ok"
 
 
 async def test_the_revision_is_told_by_whoever_may_read_it(ill: str) -> None:
@@ -289,28 +289,33 @@ async def test_a_table_that_the_planner_knows_nothing_of(ill: str) -> None:
 # --- connections
 
 
+async def room(dsn: str) -> int:
+    """The connections that the server has for those who are no superusers."""
+    async with connected(dsn) as connection:
+        found = await connection.fetchval(
+            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        )
+    return int(found)
+
+
 async def test_more_connections_than_there_are(ill: str) -> None:
     found = await doctor(replicas=1000, postgres_dsn=ill)
     assert found.one("Connections", "40000 connections").mark == "FAILED"
-    found = await doctor(postgres_dsn=ill, pool_size=19)
+    found = await doctor(postgres_dsn=ill, pool_size=await room(ill) // 10)
     assert found.one("Connections", "in an update").mark == "note"
 
 
 async def test_others_may_hold_what_the_fleet_needs(ill: str) -> None:
-    async with connected(ill) as connection:
-        there = await connection.fetchval(
-            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
-        )
-    size = there // 5
+    size = await room(ill) // 5
     async with connected(ill), connected(ill), connected(ill), connected(ill), connected(ill):
         found = await doctor(replicas=1, pool_size=size, postgres_dsn=ill)
     assert found.one("Connections", "that others use now").mark == "warning"
 
 
 async def test_a_role_or_database_with_a_limit_of_its_own(ill: str) -> None:
-    await told(ill, "ALTER ROLE classis_runs CONNECTION LIMIT 15", "ALTER DATABASE doctor_ill CONNECTION LIMIT 70")
+    await told(ill, "ALTER ROLE classis_runs CONNECTION LIMIT 7", "ALTER DATABASE doctor_ill CONNECTION LIMIT 35")
     try:
-        found = await doctor(**as_roles(ill))
+        found = await doctor(**as_roles(ill), pool_size=4)
     finally:
         await told(ill, "ALTER ROLE classis_runs CONNECTION LIMIT -1")
     assert found.one("Connections", "role classis_runs").mark == "FAILED"
@@ -359,7 +364,7 @@ async def test_a_table_that_is_locked_is_not_waited_for(ill: str, monkeypatch: p
     monkeypatch.setattr(places, "PATIENCE", 0.3)
     async with connected(ill) as migration, migration.transaction():
         await migration.execute("LOCK TABLE flow IN ACCESS EXCLUSIVE MODE")
-        found = await doctor(postgres_dsn=ill)
+        found = await doctor(postgres_dsn=ill, pool_size=4)
     assert found.one("Schema", "could not be looked at").mark == "FAILED"
     assert found.one("Connections", "server").mark == "ok"
 

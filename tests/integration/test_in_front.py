@@ -35,9 +35,10 @@ def _upstream_seconds(outcome: str) -> float:
 
 @on_uvloop
 async def test_calls_that_wait_for_the_upstream_leave_connections_for_searches(nats_url: str) -> None:
+    limits = {"max_connections": 8, "deadline": 1.0, "slow_client": 1.0}
     async with (
         playing(gone) as upstream,
-        opened(nats_url, nothing, upstream=upstream.url, max_connections=8) as connect,
+        opened(nats_url, nothing, upstream=upstream.url, **limits) as connect,
     ):
         for _ in range(6):
             (await connect()).send(request("GET", "/slow"))
