@@ -81,7 +81,10 @@ class _Silence(Exception):
 
 
 class _Lost(Exception):
-    """The large payload of a reply cannot be had."""
+    """The large payload of a reply cannot be had of the replica that offered it."""
+
+    def __init__(self, replica: str | None) -> None:
+        self.replica = replica
 
 
 class Caller:
@@ -137,7 +140,7 @@ class Caller:
         self._budget.earn()
         subject: str | None = self._detour(endpoint)  # where to send next; None: listen on
         sent, patience = 0, PATIENCE
-        with self._line.inbox() as inbox:
+        async with self._line.inbox() as inbox:
             try:
                 while True:
                     try:
@@ -146,15 +149,18 @@ class Caller:
                             sent += 1
                         return await self._heard(endpoint, inbox, patience)
                     except _Refusal as refusal:
-                        if sent >= ATTEMPTS or not (subject := await self._elsewhere(endpoint, refusal)):
+                        if sent >= ATTEMPTS or not self._budget.spend():
                             return refusal.reply
+                        if not (subject := await self._elsewhere(endpoint, refusal.replica, refusal.name)):
+                            return refusal.reply
+                        metrics.RETRIED.labels(endpoint.service, refusal.name).inc()
                     except _Silence as silence:
                         subject, patience = self._around(endpoint, silence) if sent < ATTEMPTS else None, AGAIN
                     except _Lost as lost:
                         if sent >= ATTEMPTS or not self._budget.spend():
                             raise errors.Disconnected("a large reply was lost") from lost
+                        subject = await self._elsewhere(endpoint, lost.replica, "Lost") or endpoint.subject
                         metrics.RETRIED.labels(endpoint.service, "Lost").inc()
-                        subject = endpoint.subject
                     except errors.Absent as absent:
                         subject = await self._settled(endpoint, subject, absent)
                     except errors.Disconnected as trouble:
@@ -183,7 +189,7 @@ class Caller:
         except errors.Busy:  # it is we who have no room for it
             raise
         except errors.Unavailable as error:
-            raise _Lost from error
+            raise _Lost(parts.read(reply.headers[parts.HEADER], parts.LARGEST).replica) from error
 
     async def _settled(self, endpoint: Endpoint[Any, Any], subject: str | None, absent: errors.Absent) -> str:
         """Where to send when nobody listened. Raises Absent, unless one replica has left, or all are on their way."""
@@ -208,19 +214,16 @@ class Caller:
         inbox.forget_losses()
         return subject
 
-    async def _elsewhere(self, endpoint: Endpoint[Any, Any], refusal: _Refusal) -> str | None:
-        """The subject of another replica than the one that refused; None when there is none, or too many were asked."""
-        if not self._budget.spend():
-            return None
+    async def _elsewhere(self, endpoint: Endpoint[Any, Any], replica: str | None, reason: str) -> str | None:
+        """The subject of another replica than the one that failed; None when there is none."""
         try:
             peers = await self._roll_call(endpoint.service, b"", lambda _: False, OTHERS)
         except errors.FleetError:
             return None
-        others = [peer.id for peer in peers if peer.id != refusal.replica]
+        others = [peer.id for peer in peers if peer.id != replica]
         if not others:
             return None
-        metrics.RETRIED.labels(endpoint.service, refusal.name).inc()
-        if refusal.name != "Busy":  # which passes
+        if reason != "Busy":  # which passes
             self._detours[endpoint.service] = others, monotonic() + DETOUR
         return contract.direct(endpoint.subject, random.choice(others))  # noqa: S311 — spreads the load
 
@@ -254,7 +257,7 @@ class Caller:
         """The replicas that reply in time, until one is enough. Raises Absent or Disconnected."""
         found: list[Peer] = []
         until = monotonic() + within
-        with self._line.inbox() as inbox:
+        async with self._line.inbox() as inbox:
             await self._line.send(contract.peers(service), Message(address), inbox)
             while (left := until - monotonic()) > 0 and (reply := await inbox.next(left)):
                 if peer := _peer_in(reply):

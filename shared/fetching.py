@@ -33,12 +33,11 @@ class Fetching:
             yield Message(msg.data, headers)
             return
         offer = parts.read(headers[parts.HEADER], largest)
-        with self._room.taken(offer.total):
-            try:
-                payload = await self._joined(offer)
-            finally:
-                await self._line.tell(offer.subject, b"")
-            yield Message(payload, headers)
+        try:
+            with self._room.taken(offer.total):
+                yield Message(await self._joined(offer), headers)
+        finally:
+            await self._line.tell(offer.subject, b"")
 
     async def _joined(self, offer: Offer) -> bytes:
         found: list[bytes] = [b""] * offer.number
@@ -61,10 +60,9 @@ class Fetching:
         return payload
 
     async def _part(self, subject: str, index: int) -> bytes:
-        async with self._on_the_way:
-            with self._line.inbox() as inbox:
-                await self._line.send(subject, Message(b"%d" % index), inbox)
-                reply = await inbox.next(PART_WITHIN)
+        async with self._on_the_way, self._line.inbox() as inbox:
+            await self._line.send(subject, Message(b"%d" % index), inbox)
+            reply = await inbox.next(PART_WITHIN)
         if reply is None:
             raise errors.DeadlineSpent(f"a part did not come within {PART_WITHIN} s")
         raise_for(reply.headers or {})

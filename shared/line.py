@@ -9,7 +9,7 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
@@ -61,6 +61,10 @@ class Inbox:
     def put(self, item: Msg | errors.Disconnected) -> None:
         self._arrived.append(item)
         self._wake()
+
+    def unread(self) -> list[Msg]:
+        """The replies that nobody has taken."""
+        return [item for item in self._arrived if isinstance(item, Msg)]
 
     def forget_losses(self) -> None:
         """Takes out what tells of a lost connection, once it is known."""
@@ -179,15 +183,20 @@ class Line:
 
     # --- messages
 
-    @contextlib.contextmanager
-    def inbox(self) -> Iterator[Inbox]:
-        """An address for replies, for as long as the block lasts. Nobody can guess it."""
+    @contextlib.asynccontextmanager
+    async def inbox(self) -> AsyncIterator[Inbox]:
+        """An address for replies, for as long as the block lasts. Nobody can guess it.
+
+        A large payload that is offered in a reply which nobody reads, or which comes later, is declined.
+        """
         token = secrets.token_hex(12)
         made = self._inboxes[token] = Inbox(f"{self._inbox}.{token}")
         try:
             yield made
         finally:
             del self._inboxes[token]
+            for msg in made.unread():
+                await self._decline(msg)
 
     async def send(self, subject: str, message: Message, inbox: Inbox) -> None:
         """Asks for a reply at an inbox. Raises Disconnected."""
@@ -228,6 +237,8 @@ class Line:
     async def _on_reply(self, msg: Msg) -> None:
         if inbox := self._inboxes.get(msg.subject.rpartition(".")[2]):
             inbox.put(msg)
+        else:
+            await self._decline(msg)
 
     # --- payloads larger than a message
 
@@ -258,6 +269,12 @@ class Line:
         offers.add(token, message.payload, size)
         offer = Offer(total, size, f"{self._parts}.{token}")
         return Message(b"", {**extra, **message.headers, parts.HEADER: offer.header()}), token
+
+    async def _decline(self, msg: Msg) -> None:
+        """Tells who offers a large payload that nobody will fetch it."""
+        if header := (msg.headers or {}).get(parts.HEADER):
+            with contextlib.suppress(errors.Malformed):
+                await self.tell(parts.read(header, parts.LARGEST).subject, b"")
 
     async def _on_fetch(self, msg: Msg) -> None:
         token, asked = msg.subject.rpartition(".")[2], msg.data

@@ -32,6 +32,11 @@ class Offer(NamedTuple):
         """How many parts there are."""
         return -(-self.total // self.size)
 
+    @property
+    def replica(self) -> str:
+        """The id of the replica that offers it."""
+        return self.subject.split(".")[-2]
+
     def header(self) -> str:
         return f"{self.total} {self.size} {self.subject}"
 

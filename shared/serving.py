@@ -196,7 +196,8 @@ class Server:
         try:
             async with asyncio.timeout(min(self._settings.deadline, _within(msg))):
                 async with self._fetching.whole(msg, largest) as message:
-                    reply = self._line.offer(await answer(message))
+                    answered = await answer(message)
+                reply = self._line.offer(answered)  # outside: until it is sent, no cancellation may come between
                 return reply, reply.headers.get(contract.ERROR_NAME, "ok")
         except TimeoutError:
             return self._failure(errors.DeadlineSpent()), "DeadlineSpent"

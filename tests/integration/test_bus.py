@@ -259,14 +259,14 @@ async def test_a_large_reply_is_let_go_once_it_is_fetched(connect: Connect) -> N
 
     async with server.serve(PAGE, large):
         await caller.call(PAGE, Selection(), 10)
-        await let_go(server, caller)
+        await let_go(server)
 
 
-async def let_go(server: Bus, caller: Bus) -> None:
+async def let_go(server: Bus) -> None:
     """Returns when nothing is on offer any more, long before an offer ends by itself."""
-    async with asyncio.timeout(15):
-        while server.line.replies.bytes:
-            await caller.line.client.flush()
+    async with asyncio.timeout(15):  # an offer ends by itself after 30
+        while server.line.replies.bytes:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_a_large_reply_is_let_go_when_its_caller_leaves(connect: Connect) -> None:
@@ -285,7 +285,36 @@ async def test_a_large_reply_is_let_go_when_its_caller_leaves(connect: Connect) 
             await asyncio.wait([leaving])
         await all_answered(server)
         assert await caller.call(PAGE, Selection(), 20) == reply
-        await let_go(server, caller)
+        await let_go(server)
+
+
+async def test_a_large_reply_that_comes_after_its_caller_has_left_is_let_go(connect: Connect) -> None:
+    server, caller = await connect("deployments"), await connect("deployments")
+    asked: asyncio.Queue[Msg] = asyncio.Queue()
+    await server.line.client.subscribe(PAGE.subject, "deployments", cb=asked.put)
+    await server.line.client.flush()
+    leaving = asyncio.ensure_future(caller.call(PAGE, Selection(), 30))
+    msg = await asked.get()
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    await server.line.reply(msg, server.line.offer(Message(bytes(5 * MEGABYTE))))
+    await let_go(server)
+
+
+async def test_a_large_reply_too_many_is_let_go(connect: Connect) -> None:
+    """As when a call was sent again, and both replicas answer."""
+    server, caller = await connect("deployments"), await connect("deployments")
+    large = encode(Page(bytes(5 * MEGABYTE), 1))
+
+    async def twice(msg: Msg) -> None:
+        offers = [server.line.offer(Message(large)) for _ in range(2)]
+        for offer in offers:
+            await server.line.reply(msg, offer)
+
+    await server.line.client.subscribe(PAGE.subject, "deployments", cb=twice)
+    await server.line.client.flush()
+    assert (await caller.call(PAGE, Selection(), 10)).count == 1
+    await let_go(server)
 
 
 async def test_a_large_reply_that_is_lost_is_asked_of_another_replica(connect: Connect) -> None:
@@ -318,13 +347,12 @@ async def test_nobody_makes_us_speak_to_a_service_or_to_ourselves(connect: Conne
         return Page(b"[]", 0)
 
     heard = await caller.line.client.subscribe("classis.v1.flows.>")
-    async with server.serve(PAGE, page):
-        with server.line.inbox() as own:
-            for address in ("classis.v1.flows.keys", own.address, "$SRV.PING"):
-                await caller.line.client.publish(PAGE.subject, encode(Selection(within=5)), address)
-                await caller.line.client.publish(contract.peers("deployments"), b"", address)
-            assert await caller.call(PAGE, Selection(), 5) == Page(b"[]", 0)  # what came before it has been seen
-            assert own.empty
+    async with server.serve(PAGE, page), server.line.inbox() as own:
+        for address in ("classis.v1.flows.keys", own.address, "$SRV.PING"):
+            await caller.line.client.publish(PAGE.subject, encode(Selection(within=5)), address)
+            await caller.line.client.publish(contract.peers("deployments"), b"", address)
+        assert await caller.call(PAGE, Selection(), 5) == Page(b"[]", 0)  # what came before it has been seen
+        assert own.empty
     with pytest.raises(NatsTimeout):
         await heard.next_msg(0.1)
 
