@@ -31,7 +31,7 @@ PATIENCE = 0.25  # seconds of silence until all replicas are asked who holds the
 AGAIN = 1.0  # seconds until they are asked again, while one does
 ROLL_CALL = 0.2  # seconds they get to reply
 OTHERS = 0.02  # seconds the others get to reply when one has refused
-UNHEARD = 4  # roll calls to which none replies until the service is given up
+UNHEARD = 4  # roll calls to which none replies until the service is given up; one, while it has been already
 DETOUR = 5.0  # seconds in which calls go straight to the replicas that replied, past one that did not
 ATTEMPTS = 4  # times one call is sent, at most
 BACK_WITHIN = 1.5  # seconds a lost connection gets to come back before calls fail
@@ -94,6 +94,7 @@ class Caller:
         self._line = line
         self._fetching = Fetching(line)
         self._budget = Budget()
+        self._silent: set[str] = set()  # services that were given up, until one of their replicas says something
         self._detours: dict[str, tuple[list[str], float]] = {}  # by service: the replicas to ask, and until when
 
     async def call(self, endpoint: Endpoint[Q, R], request: Q, within: float) -> R:
@@ -176,9 +177,13 @@ class Caller:
             address = inbox.address.encode()
             peers = await self._roll_call(endpoint.service, address, lambda peer: peer.holds)
             unheard = 0 if peers else unheard + 1
-            if inbox.empty and (unheard == UNHEARD or (peers and not any(peer.holds for peer in peers))):
+            if peers:
+                self._silent.discard(endpoint.service)
+            enough = 1 if endpoint.service in self._silent else UNHEARD
+            if inbox.empty and (unheard >= enough or (peers and not any(peer.holds for peer in peers))):
                 raise _Silence(peers)
             patience = AGAIN
+        self._silent.discard(endpoint.service)
         if not reply.headers:
             return Message(reply.data)
         if reply.headers.get(ERROR_NAME) in ELSEWHERE:
@@ -233,6 +238,7 @@ class Caller:
         Raises DeadlineSpent when none has replied.
         """
         if not silence.peers:
+            self._silent.add(endpoint.service)
             raise errors.DeadlineSpent(f"no replica of {endpoint.service} says anything")
         if not self._budget.spend():
             return None

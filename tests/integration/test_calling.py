@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from services import embedded
 from shared import bus, contract, errors
 from shared.bus import Bus
-from shared.calling import Budget, encode
+from shared.calling import UNHEARD, Budget, encode
 from shared.contract import ERROR_CODE, ERROR_NAME, RUNS, Owners, Peer, RunLeg
 from shared.settings import Settings
 from tests.relay import relay
@@ -95,6 +95,21 @@ async def test_a_service_that_hangs_as_a_whole_is_given_up_before_the_deadline(c
         with pytest.raises(errors.DeadlineSpent):
             await caller.call(RUNS, RunLeg(), 60)
     assert len(taken) == 1, "what hangs is not given more to do"
+
+
+async def test_a_service_that_was_given_up_is_given_up_sooner_until_it_speaks(connect: Connect, raw: Raw) -> None:
+    server, caller, hung = await connect(), await connect(), await raw()
+    await hang(hung)
+    peers = await hung.subscribe(contract.peers("runs"))  # and never reads it
+    await hung.flush()
+    for asked in (UNHEARD, 1, 1):
+        with pytest.raises(errors.DeadlineSpent):
+            await caller.call(RUNS, RunLeg(), 60)
+        for _ in range(asked):
+            await peers.next_msg(0.1)
+        assert not peers.pending_msgs
+    async with server.serve(RUNS, one_owner):
+        await call_often(caller)
 
 
 async def test_a_service_that_was_killed_while_it_worked_is_absent(connect: Connect, raw: Raw) -> None:
