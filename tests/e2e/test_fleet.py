@@ -25,6 +25,7 @@ from shared.client import Fleet as Client
 from shared.client import SearchRefused, connect
 from shared.contract import PAGE
 from shared.filters import AnyName, Count, DeploymentFilter, Filter, FlowRunFilter, Id, Paginate, TaskRunFilter
+from shared.natsclient import SteadyClient
 from tests import fleet
 from tests.conftest import SCHEMA, folder
 from tests.fleet import Fleet
@@ -277,7 +278,8 @@ async def conditional(http: aiohttp.ClientSession, url: str, body: Any, validato
 
 
 async def test_equal_searches_at_once_are_answered_as_one(http: aiohttp.ClientSession, running: Fleet) -> None:
-    watcher = await nats.connect(running.nats_url)
+    watcher = SteadyClient()
+    await watcher.connect(running.nats_url)
     calls = await watcher.subscribe(PAGE.subject)
     await watcher.flush()
     searches = [ask(http, f"{running.url}/api/deployments/paginate", {"limit": 50}) for _ in range(60)]

@@ -7,7 +7,6 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,6 +14,7 @@ from nats.aio.msg import Msg
 from shared import contract
 from shared.calling import DETOUR
 from shared.contract import BY_ID, ENDPOINTS, ERROR_CODE, ERROR_NAME, FLOWS, READY, Endpoint
+from shared.natsclient import SteadyClient
 from tests.fault.stage import Stage
 
 INTERNAL = tuple(endpoint for endpoint in ENDPOINTS if not endpoint.public)
@@ -34,7 +34,8 @@ async def connected(stage: Stage) -> AsyncIterator[Client]:
     async def on_error(error: Exception) -> None:
         mistakes.append(error)
 
-    client = await nats.connect(stage.node.url, error_cb=on_error)
+    client = SteadyClient()
+    await client.connect(stage.node.url, error_cb=on_error)
     try:
         yield client
     finally:

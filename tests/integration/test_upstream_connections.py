@@ -81,7 +81,7 @@ async def test_an_upstream_that_takes_nothing_holds_up_the_client(nats_url: str)
                 )
                 drained.cancel()
         assert (await reply).status == 504
-        assert sent < LARGE
+        assert sent < 5 * LARGE, "what fits into the kernel's buffers, not all"
         upstream.seen[0].ended.set()
 
 
