@@ -28,6 +28,7 @@ CONNECTING = 5.0  # seconds a connection may take to be made
 CLOSING = 2.0  # seconds a connection gets to close before it is cut
 RELEASING = 0.5  # seconds the server gets to confirm that a statement is cancelled before its connection is cut
 SHORTEST = 0.1  # seconds; a server's time limit is not set lower
+POOLER = "a pooler such as PgBouncer stands in between, where sessions keep nothing: name PostgreSQL's own address"
 TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 BROKEN_OFF = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)  # by a replica, to go on replaying
 
@@ -93,6 +94,7 @@ async def _opened(
     """Up to so many connections to one database, of a server of the `wanted` kind."""
 
     async def begun(session: Any) -> None:
+        await check(session)
         session.longest = session.limit = settings.deadline
 
     made = Pool(
@@ -132,6 +134,15 @@ async def _opened(
             await asyncio.wait_for(made.close(), CLOSING)
         except TimeoutError:
             made.terminate()
+
+
+async def check(session: Any) -> None:
+    """Raises InterfaceError when somebody between us and Postgres has dropped what a session was to be set to.
+
+    A pooler does so when told to ignore it, and then hands our statements to sessions that are not ours.
+    """
+    if await session.fetchval("SHOW plan_cache_mode") == "auto":
+        raise asyncpg.InterfaceError(POOLER)
 
 
 async def _as_it_was(session: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 
 from shared.contract import READY
+from shared.postgres import POOLER, check
 from shared.settings import PREFIX, Settings
 
 SERVICES = tuple(READY)  # those that read a database
@@ -77,10 +78,12 @@ async def _connected(dsn: str, services: tuple[str, ...]) -> Place:
             "application_name": "classis-doctor",
             "default_transaction_read_only": "on",
             "statement_timeout": str(round(PATIENCE * 1000)),
+            "plan_cache_mode": "force_custom_plan",
             "TimeZone": "UTC",
         },
     )
     try:
+        await check(connection)
         return Place(services, connection, await connection.fetchrow(WHO), await _cluster(connection))
     except BaseException:
         connection.terminate()
@@ -105,4 +108,6 @@ def told(error: BaseException) -> str:
     """An error in one line. Those of connections name hosts and roles, never a password."""
     if isinstance(error, TimeoutError):
         return f"no answer within {PATIENCE:.0f} s"
+    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):  # PgBouncer's words
+        return POOLER
     return re.sub(r" ssl:\w+", "", " ".join(str(error).split())) or type(error).__name__  # aiohttp's word for itself

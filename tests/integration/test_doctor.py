@@ -29,6 +29,7 @@ from shared.settings import Settings
 from tests import secured
 from tests.conftest import SCHEMA, folder
 from tests.fleet import ROOT, free_port, process
+from tests.poolers import pooler
 from tests.replica import PRIMARY, replica
 from tests.secured import PASSWORDS
 from tests.servers import database
@@ -347,6 +348,13 @@ async def test_a_postgres_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> 
         port = silent.sockets[0].getsockname()[1]
         found = await doctor(postgres_dsn=f"postgresql://x@127.0.0.1:{port}/x?sslmode=disable")
     assert "no answer within" in found.one("Postgres", "cannot connect").text
+
+
+@pytest.mark.parametrize("ignoring", [True, False])
+async def test_a_pooler_in_between_is_told(well: str, ignoring: bool) -> None:
+    async with pooler(as_role(well, "classis_flows"), ignoring=ignoring) as dsn:
+        found = await doctor(postgres_dsn=dsn)
+    assert "PgBouncer" in found.one("Postgres", "cannot connect").text
 
 
 async def test_a_wrong_password_is_told_without_it(ill: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from shared import errors, postgres
 from shared.settings import Settings
 from tests.fleet import free_port
+from tests.poolers import pooler
 
 
 @pytest.fixture
@@ -33,6 +34,16 @@ async def test_every_connection_is_set_up_for_reading(pool: postgres.Pool) -> No
     names = ["application_name", "default_transaction_read_only", "statement_timeout", "plan_cache_mode", "jit"]
     found = [(await postgres.fetch(pool, f"SHOW {name}", (), 3))[0][0] for name in names]
     assert found == ["classis-runs", "on", "3s", "force_custom_plan", "off"]
+
+
+@pytest.mark.parametrize(("ignoring", "why"), [(True, "PgBouncer"), (False, "unsupported startup parameter")])
+async def test_a_pooler_in_between_is_refused(postgres_dsn: str, ignoring: bool, why: str) -> None:
+    async with (
+        pooler(postgres_dsn, ignoring=ignoring) as dsn,
+        postgres.pool(Settings(postgres_dsn=dsn), "runs") as pool,
+    ):
+        with pytest.raises(errors.DatabaseDown, match=why):
+            await postgres.fetch(pool, "SELECT 1", (), 3)
 
 
 async def test_a_statement_ends_with_its_time_on_the_server_too(pool: postgres.Pool) -> None:
