@@ -14,6 +14,7 @@ from shared.settings import PREFIX, Settings
 SERVICES = tuple(READY)  # those that read a database
 PRIMARY = "primary"
 PATIENCE = 5.0  # seconds for a connection, or for one statement
+POOLED = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)  # of another's session
 TROUBLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 WHO = """
@@ -108,6 +109,6 @@ def told(error: BaseException) -> str:
     """An error in one line. Those of connections name hosts and roles, never a password."""
     if isinstance(error, TimeoutError):
         return f"no answer within {PATIENCE:.0f} s"
-    if isinstance(error, asyncpg.ProtocolViolationError) and "startup parameter" in str(error):  # PgBouncer's words
+    if isinstance(error, POOLED) or "unsupported startup parameter" in str(error):
         return POOLER
     return re.sub(r" ssl:\w+", "", " ".join(str(error).split())) or type(error).__name__  # aiohttp's word for itself
