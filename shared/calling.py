@@ -31,8 +31,8 @@ PATIENCE = 0.25  # seconds of silence until all replicas are asked who holds the
 AGAIN = 1.0  # seconds until they are asked again, while one does
 ROLL_CALL = 0.2  # seconds they get to reply
 OTHERS = 0.02  # seconds the others get to reply when one has refused
-UNHEARD = 4  # roll calls to which none replies until the service is given up; one, while it has been already
-DETOUR = 5.0  # seconds in which calls go straight to the replicas that replied, past one that did not
+UNHEARD = 4  # roll calls to which none replies until the service is given up
+DETOUR = 5.0  # seconds in which calls go straight to the replicas that replied, past one that did not; or give up soon
 ATTEMPTS = 4  # times one call is sent, at most
 BACK_WITHIN = 1.5  # seconds a lost connection gets to come back before calls fail
 SETTLING = 2.0  # seconds after a connection is back in which an absent service may be on its way back too
@@ -94,7 +94,7 @@ class Caller:
         self._line = line
         self._fetching = Fetching(line)
         self._budget = Budget()
-        self._silent: set[str] = set()  # services that were given up, until one of their replicas says something
+        self._given_up: dict[str, float] = {}  # services of which nothing was heard: when one call gets more time again
         self._detours: dict[str, tuple[list[str], float]] = {}  # by service: the replicas to ask, and until when
 
     async def call(self, endpoint: Endpoint[Q, R], request: Q, within: float) -> R:
@@ -172,18 +172,18 @@ class Caller:
 
     async def _heard(self, endpoint: Endpoint[Any, Any], inbox: Inbox, patience: float) -> Message:
         """The next reply, whole. Raises _Refusal, _Silence, _Lost, Absent or Disconnected."""
-        unheard = 0
+        unheard, most = 0, 0
         while (reply := await inbox.next(patience)) is None:
             address = inbox.address.encode()
             peers = await self._roll_call(endpoint.service, address, lambda peer: peer.holds)
+            most = most or self._most_unheard(endpoint.service)
             unheard = 0 if peers else unheard + 1
             if peers:
-                self._silent.discard(endpoint.service)
-            enough = 1 if endpoint.service in self._silent else UNHEARD
-            if inbox.empty and (unheard >= enough or (peers and not any(peer.holds for peer in peers))):
+                self._given_up.pop(endpoint.service, None)
+            if inbox.empty and (unheard >= most or (peers and not any(peer.holds for peer in peers))):
                 raise _Silence(peers)
             patience = AGAIN
-        self._silent.discard(endpoint.service)
+        self._given_up.pop(endpoint.service, None)
         if not reply.headers:
             return Message(reply.data)
         if reply.headers.get(ERROR_NAME) in ELSEWHERE:
@@ -195,6 +195,18 @@ class Caller:
             raise
         except errors.Unavailable as error:
             raise _Lost(parts.read(reply.headers[parts.HEADER], parts.LARGEST).replica) from error
+
+    def _most_unheard(self, service: str) -> int:
+        """Roll calls to which none replies until a call gives a service up: one is enough where others have.
+
+        Now and then one call waits as long as at first: what is merely slow answers it.
+        """
+        again = self._given_up.get(service)
+        if again is not None and monotonic() < again:
+            return 1
+        if again is not None:
+            self._given_up[service] = monotonic() + DETOUR
+        return UNHEARD
 
     async def _settled(self, endpoint: Endpoint[Any, Any], subject: str | None, absent: errors.Absent) -> str:
         """Where to send when nobody listened. Raises Absent, unless one replica has left, or all are on their way."""
@@ -238,7 +250,7 @@ class Caller:
         Raises DeadlineSpent when none has replied.
         """
         if not silence.peers:
-            self._silent.add(endpoint.service)
+            self._given_up[endpoint.service] = monotonic() + DETOUR
             raise errors.DeadlineSpent(f"no replica of {endpoint.service} says anything")
         if not self._budget.spend():
             return None

@@ -120,7 +120,8 @@ class Line:
     async def up(self, within: float | None = None) -> None:
         """Waits until there is a connection. Raises DeadlineSpent."""
         try:
-            await asyncio.wait_for(self._up.wait(), within)
+            async with asyncio.timeout(within):  # not wait_for, which may swallow a cancellation on Python 3.11
+                await self._up.wait()
         except TimeoutError:
             raise errors.DeadlineSpent(f"NATS did not answer within {within} s") from None
 

@@ -178,11 +178,18 @@ async def ready(context: Context, request: web.BaseRequest, _: Path) -> Answer:
 async def _missing(context: Context) -> list[str]:
     """Who is missing for searches to be answered; nobody while an upstream that is well stands in for the fleet."""
     behind = context.behind
-    missing = await _absent(context.bus)
-    if behind and (missing or not behind.posture.agrees):
-        well = await behind.upstream.status("GET", "/api/ready", {}) == 200
-        return [] if well else [*missing, "upstream"]
-    return missing
+    if behind is None:
+        return await _absent(context.bus)
+    asked = asyncio.create_task(
+        behind.upstream.status("GET", "/api/ready", {})
+    )  # beside the services: each may be silent
+    try:
+        missing = await _absent(context.bus)
+        if not missing and behind.posture.agrees:
+            return []
+        return [] if await asked == 200 else [*missing, "upstream"]
+    finally:
+        asked.cancel()
 
 
 async def _absent(bus: Bus) -> list[str]:

@@ -67,7 +67,8 @@ class Posture:
     async def start(self) -> None:
         """Waits for the first look, but not long."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.looked.wait(), FIRST)
+            async with asyncio.timeout(FIRST):
+                await self.looked.wait()
         if self._told is None:
             until = f"{AUTH} decides who may search" if self.agrees else "searches are passed on to it"
             log.warning("what the upstream asks of clients is not known yet: until it answers, %s", until)

@@ -15,10 +15,11 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeout
 
 from services import embedded
-from shared import bus, contract, errors
+from shared import bus, calling, contract, errors
 from shared.bus import Bus
 from shared.calling import UNHEARD, Budget, encode
 from shared.contract import ERROR_CODE, ERROR_NAME, RUNS, Owners, Peer, RunLeg
+from shared.line import Line
 from shared.natsclient import SteadyClient
 from shared.settings import Settings
 from tests.relay import relay
@@ -99,12 +100,15 @@ async def test_a_service_that_hangs_as_a_whole_is_given_up_before_the_deadline(c
     assert len(taken) == 1, "what hangs is not given more to do"
 
 
-async def test_a_service_that_was_given_up_is_given_up_sooner_until_it_speaks(connect: Connect, raw: Raw) -> None:
+async def test_a_service_that_was_given_up_is_given_up_sooner_until_it_speaks(
+    connect: Connect, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, caller, hung = await connect(), await connect(), await raw()
     await hang(hung)
     peers = await hung.subscribe(contract.peers("runs"))  # and never reads it
     await hung.flush()
-    for asked in (UNHEARD, 1, 1):
+    for asked, detour in ((UNHEARD, 60.0), (1, 60.0), (1, -1.0), (UNHEARD, 60.0), (1, 60.0)):
+        monkeypatch.setattr(calling, "DETOUR", detour)  # how long from this call on; at the fourth that time has passed
         with pytest.raises(errors.DeadlineSpent):
             await caller.call(RUNS, RunLeg(), 60)
         for _ in range(asked):
@@ -320,6 +324,16 @@ async def test_a_call_made_while_the_connection_is_on_its_way_back_waits_for_it(
                 line.cut()
                 line.mend()
                 assert await caller.call(RUNS, RunLeg(), 10) == FOUND
+
+
+async def test_who_leaves_as_the_connection_comes_back_has_left() -> None:
+    line = Line(SteadyClient(), "runs")
+    waiting = asyncio.create_task(line.up(10))
+    await asyncio.sleep(0)  # it waits now
+    line._up.set()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
 
 
 def test_repeats_are_a_small_part_of_all_calls() -> None:
