@@ -28,9 +28,11 @@ WORDS = {
     "off": "false",
 }
 NEAR = 0.8  # how alike two names must be for one to be a slip of the other; other programs have CLASSIS_ variables too
-SECONDS, BYTES = Meta(extra={"unit": "s"}), Meta(extra={"unit": "bytes"})
-Positive = Annotated[float, Meta(gt=0), SECONDS]
-Size = Annotated[int, Meta(ge=1)]
+# No number is without a bound: `inf` never ends, and 0.4 ms would round to a `statement_timeout` of 0, which is none.
+SECONDS, BYTES = Meta(le=86400, extra={"unit": "s"}), Meta(le=1 << 40, extra={"unit": "bytes"})
+MANY = Meta(le=1_000_000)
+Time = Annotated[float, Meta(ge=0.001), SECONDS]
+Size = Annotated[int, Meta(ge=1), MANY]
 
 
 def described(text: str) -> Meta:
@@ -66,9 +68,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         bool, described("true: searches need a CSRF token, as Prefect's server asks")
     ] = False
     upstream: Annotated[str, described("Prefect's server, http://…; what is not answered here is passed on to it")] = ""
-    upstream_patience: Annotated[Positive, described("time the upstream may be silent while it owes an answer")] = 60.0
+    upstream_patience: Annotated[Time, described("time the upstream may be silent while it owes an answer")] = 60.0
     fallback: Annotated[
-        int, Meta(ge=0), described("searches the upstream answers at a time when we cannot; 0: none")
+        int, Meta(ge=0), MANY, described("searches the upstream answers at a time when we cannot; 0: none")
     ] = 8
     shadow: Annotated[float, Meta(ge=0, le=1), described("share of searches the upstream is asked too, to compare")] = (
         0.0
@@ -76,17 +78,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     record: Annotated[str, described("file that searches are added to, for `classis compare`; it may hold names")] = ""
     max_connections: Annotated[Size, described("clients' connections one gateway keeps open; beyond it, none")] = 1000
     metrics_port: Annotated[int, Meta(ge=0, le=65535), described("port for /metrics, /health, /ready; 0: none")] = 0
-    deadline: Annotated[Positive, described("time one request may take")] = 10.0
-    slow_client: Annotated[Positive, described("time a client may take to send a request or take an answer")] = 10.0
+    deadline: Annotated[Time, described("time one request may take")] = 10.0
+    slow_client: Annotated[Time, described("time a client may take to send a request or take an answer")] = 10.0
     drain: Annotated[
         float, Meta(ge=0), SECONDS, described("time between 'not ready' and closing the door, on leaving")
     ] = 0.0
-    default_limit: Annotated[int, Meta(ge=0), described("rows of a page by default and at most")] = 200
+    default_limit: Annotated[int, Meta(ge=0), MANY, described("rows of a page by default and at most")] = 200
     pool_size: Annotated[Size, described("connections to Postgres per service; deployments: twice")] = 8
     concurrency: Annotated[Size, described("requests one service works on or keeps waiting; beyond it, 503")] = 128
     gateway_concurrency: Annotated[Size, described("the same for searches by HTTP: more only wait longer")] = 64
     share_searches: Annotated[bool, described("true: equal searches at the same time are answered as one")] = True
-    max_body: Annotated[Size, BYTES, described("largest request body; beyond it, 413")] = 8 * 1024 * 1024
+    max_body: Annotated[int, Meta(ge=1), BYTES, described("largest request body; beyond it, 413")] = 8 * 1024 * 1024
     row_cache: Annotated[int, Meta(ge=0), BYTES, described("memory for printed rows; 0 keeps none")] = 64 * 1024 * 1024
     cors_allowed_origins: Annotated[str, described("origins, separated by commas; * is any")] = "*"
     cors_allowed_methods: Annotated[str, described("methods, separated by commas; * is any")] = "*"
@@ -203,9 +205,7 @@ def takes(name: str) -> str:
             return f"one of {', '.join(map(str, values))}"
         case inspect.IntType() | inspect.FloatType() as kind:
             noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
-            if kind.gt is not None:
-                return f"{noun} above {kind.gt:g}"
-            return f"{noun} from {kind.ge:g} " + (f"to {kind.le:g}" if kind.le is not None else "on")
+            return f"{noun} from {kind.ge} to {kind.le}"
     return ""
 
 

@@ -24,7 +24,7 @@ async def check(context: Context, request: web.BaseRequest) -> None:
     token = _shown(request, "prefect-csrf-token", "Missing CSRF token.")
     client = _shown(request, "prefect-csrf-client", "Missing client identifier.")
     shown = CsrfToken(client=client, digest=sha256(token.encode()).digest())
-    with context.places.one():
+    with context.admission.one():
         verdict = await context.bus.call(CSRF, shown, context.settings.deadline)
     if not verdict.valid:
         raise Problem(403, INVALID, {"access-control-allow-origin": "*"}, cors=False)

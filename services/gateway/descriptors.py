@@ -3,18 +3,26 @@
 import logging
 import resource
 
+from shared.settings import Settings
+
 log = logging.getLogger(__name__)
 
 OTHERS = 256  # NATS, Postgres (should all services share a process), logs, Python itself
 
 
-def allow(connections: int) -> None:
-    """Raises this process's limit as far as so many connections need; warns when that is not allowed."""
-    needed = 2 * connections + OTHERS
+def needed(settings: Settings) -> int:
+    """How many files a gateway may have open."""
+    return settings.max_connections * (2 if settings.upstream else 1) + OTHERS
+
+
+def allow(settings: Settings) -> None:
+    """Raises this process's limit as far as is needed; warns when that is not allowed."""
+    wanted = needed(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if needed <= soft or soft == resource.RLIM_INFINITY:
+    if wanted <= soft or soft == resource.RLIM_INFINITY:
         return
-    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    possible = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
-    if possible < needed:
-        log.warning("%d connections need %d open files, but the limit is %d (ulimit -Hn)", connections, needed, hard)
+    if possible < wanted:
+        connections = settings.max_connections
+        log.warning("%d connections need %d open files, but the limit is %d (ulimit -Hn)", connections, wanted, hard)

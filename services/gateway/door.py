@@ -28,11 +28,11 @@ from services.gateway import (
     problems,
     record,
 )
+from services.gateway.admission import Admission
 from services.gateway.behind import Behind
 from services.gateway.connection import Server
 from services.gateway.fanout import Answering
 from services.gateway.http import Context, Path, Route
-from services.gateway.places import Places
 from services.gateway.problems import Answer, Problem, Unauthorized, Unreachable
 from shared import metrics, origin, tracing
 from shared.bus import Bus
@@ -172,7 +172,7 @@ async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIt
     Then it is not ready, goes on for as long as is set, and closes the door; what it accepted is finished.
     """
     async with behind.opened(settings) as server, record.opened(settings.record) as noted:
-        context = Context(bus, answering, settings, Places(settings), server, noted)
+        context = Context(bus, answering, settings, Admission(settings), server, noted)
         async with _listening(context):
             yield
 
@@ -180,7 +180,7 @@ async def serving(bus: Bus, answering: Answering, settings: Settings) -> AsyncIt
 @asynccontextmanager
 async def _listening(context: Context) -> AsyncIterator[None]:
     settings = context.settings
-    descriptors.allow(settings.max_connections)
+    descriptors.allow(settings)
     server = Server(partial(respond, context), settings)
     listener = await asyncio.get_running_loop().create_server(server, settings.host, settings.port, backlog=BACKLOG)
     log.info("listening on http://%s:%d", *listener.sockets[0].getsockname()[:2])

@@ -14,10 +14,10 @@ from uuid import UUID
 from aiohttp import web
 
 from services.gateway import decode, envelope, etag, problems
+from services.gateway.admission import Admission
 from services.gateway.behind import Behind
 from services.gateway.fallback import Fallback
 from services.gateway.fanout import Answering, Deadline, Found
-from services.gateway.places import Places
 from services.gateway.problems import Answer, Problem
 from services.gateway.record import Record
 from services.gateway.shadow import Shadow
@@ -44,7 +44,7 @@ class Context:
     bus: Bus
     answering: Answering
     settings: Settings
-    places: Places
+    admission: Admission
     behind: Behind | None
     record: Record | None
     leaving: bool = False
@@ -76,10 +76,9 @@ class Route(NamedTuple):
 async def search(kind: type[Count], context: Context, request: web.BaseRequest, _: Path) -> Answer:
     """One of the three searches."""
     began = request[BEGAN]
-    settings = context.settings
     if request.content.is_eof() and context.fallback is None:  # nothing is to come, so a refusal need not wait for it
-        context.places.check()
-    async with context.places.body(request, min(settings.slow_client, settings.deadline)) as body:
+        context.admission.check()
+    async with context.admission.body(request) as body:
         asked = partial(_searched, kind, context, request, body, perf_counter() - began)
         return await _or_upstream(context, request, body, asked)
 
@@ -87,7 +86,7 @@ async def search(kind: type[Count], context: Context, request: web.BaseRequest, 
 async def _searched(kind: type[Count], context: Context, request: web.BaseRequest, body: bytes, spent: float) -> Answer:
     """The fleet's answer. The order of the checks is Prefect's: syntax, version, values."""
     began, deadline = perf_counter() - spent, Deadline(context.settings.deadline - spent)
-    with context.places.one():
+    with context.admission.one():
         given, largest = body if envelope.has_json(request) else b"", context.settings.default_limit
         sent = await decode.aside(len(given), decode.read, kind, given, largest)
         check_version(request)
@@ -122,7 +121,7 @@ async def checked_upstream(context: Context, request: web.BaseRequest, error: Un
     """The upstream's answer to a search of which we could not tell whether it is allowed. Raises as `_or_upstream`."""
     if context.fallback is None:
         raise error
-    async with context.places.body(request, min(context.settings.slow_client, context.settings.deadline)) as body:
+    async with context.admission.body(request) as body:
         return await context.fallback.answer(request, body, error)
 
 
@@ -145,7 +144,7 @@ async def by_name(context: Context, request: web.BaseRequest, path: Path) -> Ans
 
 
 async def _single(context: Context, endpoint: Endpoint[Q, Row], asked: Q) -> Answer:
-    with context.places.one():
+    with context.admission.one():
         return _row(await context.bus.call(endpoint, asked, context.settings.deadline))
 
 

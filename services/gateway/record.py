@@ -9,8 +9,10 @@ import json
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from io import BufferedWriter
+from contextlib import asynccontextmanager
+from io import FileIO
+from queue import SimpleQueue
+from threading import Thread
 from typing import NamedTuple
 
 import msgspec
@@ -36,52 +38,44 @@ class Search(NamedTuple):
 class Record:
     """One file, and the searches on their way to it."""
 
-    def __init__(self, file: BufferedWriter, path: str) -> None:
+    def __init__(self, file: int, path: str) -> None:
         self._file = file
         self._path = path
-        self._waiting: list[Search] = []
-        self._held = 0
-        self._come = asyncio.Event()
-        self._full = self._leaving = False
+        self._waiting: SimpleQueue[Search | None] = SimpleQueue()
+        self._added = self._written = 0  # bytes; each is counted by one thread only
+        self._full = False
 
     def add(self, method: str, path: str, body: bytes) -> None:
         """Notes a search."""
         search = Search(method, path, body)
         if self._full:
             return
-        if self._held + search.size > WAITING:
+        if self._added - self._written + search.size > WAITING:
             log.warning("a search is not recorded in %s, which is slow to write", self._path)
             return
-        self._held += search.size
-        self._waiting.append(search)
-        self._come.set()
+        self._added += search.size
+        self._waiting.put(search)
 
     def leave(self) -> None:
-        self._leaving = True
-        self._come.set()
+        """Nothing more comes."""
+        self._waiting.put(None)
 
-    async def writing(self) -> None:
-        """Writes what comes, until leaving or until no more can be written."""
-        while not self._full and (self._waiting or not self._leaving):
-            await self._come.wait()
-            self._come.clear()
-            batch, self._waiting = self._waiting, []
-            try:
-                await asyncio.to_thread(self._write, batch)
-            except OSError as error:
-                self._stop(f"{error}")
-            self._held -= sum(search.size for search in batch)
+    def write(self) -> None:
+        """Writes what comes, until nothing more comes or can be written, and closes. Waits for the disk for ever."""
+        try:
+            with FileIO(self._file, "a") as file:
+                while not self._full and (search := self._waiting.get()):
+                    self._write(file, line(search))
+                    self._written += search.size
+        except OSError as error:
+            self._stop(f"{error}")
 
-    def _write(self, batch: list[Search]) -> None:
-        size = os.fstat(self._file.fileno()).st_size  # others may write to it too
-        for search in batch:
-            text = line(search)
-            size += len(text)
-            if size > MOST:
-                self._stop(f"it has {MOST >> 20} MiB")
-                break
-            self._file.write(text)
-        self._file.flush()
+    def _write(self, file: FileIO, text: bytes) -> None:
+        if os.fstat(file.fileno()).st_size + len(text) > MOST:  # others may write to it too
+            self._stop(f"it has {MOST >> 20} MiB")
+            return
+        while text:
+            text = text[file.write(text) :]
 
     def _stop(self, why: str) -> None:
         self._full = True
@@ -94,17 +88,17 @@ async def opened(path: str) -> AsyncIterator[Record | None]:
     if not path:
         yield None
         return
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
-    record = Record(file, path)
-    writing = asyncio.create_task(record.writing())
+    record = Record(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), path)
+    # No executor's thread: Python would wait for it at the end, and nothing ends a write to a disk that hangs.
+    writing = Thread(target=record.write, name="record", daemon=True)
+    writing.start()
     try:
         yield record
     finally:
         record.leave()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(writing, FAREWELL)
-        with suppress(OSError):  # it was told of
-            file.close()
+        await asyncio.to_thread(writing.join, FAREWELL)
+        if writing.is_alive():
+            log.warning("searches are missing in %s, which is slow to write", path)
 
 
 def line(search: Search) -> bytes:

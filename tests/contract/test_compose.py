@@ -12,7 +12,7 @@ import pytest
 
 from services.__main__ import SERVICES
 from shared import VERSION
-from shared.settings import PREFIX, Settings
+from shared.settings import PREFIX, Settings, read
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -71,6 +71,15 @@ def test_a_service_is_healthy_when_its_metrics_port_says_so(service: str) -> Non
     check = resolved()[service]["healthcheck"]["test"][-1]
     assert f"/dev/tcp/127.0.0.1/{port} " in check
     assert "GET /ready " in check
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_there_is_time_to_leave(service: str) -> None:
+    """As much as docs/operate.md says: searches by HTTP and then on the bus, and what closes."""
+    found = read(environment(service))
+    given = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", resolved()[service]["stop_grace_period"])
+    assert given
+    assert 60 * int(given[1] or 0) + int(given[2] or 0) >= found.drain + 2 * found.deadline + found.slow_client + 20
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
     [
         (["--version"], f"classis {shared.VERSION}\n"),
         ([], "look at an installation"),
-        (["run", "--help"], "[10.0 s; a number above 0]"),
+        (["run", "--help"], "[10.0 s; a number from 0.001 to 86400]"),
         (["run", "--help"], "CLASSIS_HOME"),
     ],
 )

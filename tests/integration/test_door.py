@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from services import embedded
+from services.gateway.admission import SMALL
 from services.gateway.fanout import Deadline, Found
-from services.gateway.places import SMALL
 from shared import bus, metrics, origin
 from shared.contract import READY, Readiness, Ready
 from shared.filters import Count

@@ -1,9 +1,11 @@
 """The file of searches: what is in it, who may read it, and that neither its size nor a full disk is a search's matter."""
 
-import asyncio
 import json
 import logging
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,12 +105,38 @@ async def test_a_file_that_cannot_be_opened(nats_url: str, home: Path) -> None:
             pass
 
 
-async def test_what_the_disk_cannot_take_is_left_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_disk_cannot_take_is_left_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "WAITING", 2 * (record.EACH + 50))
-    with (home / "file").open("wb") as file:
-        made = Record(file, "file")
-        for _ in range(5):
-            made.add("POST", COUNT, b"[1,2]")
-        made.leave()
-        await asyncio.wait_for(made.writing(), WITHIN)
+    made = Record(os.open(home / "file", os.O_WRONLY | os.O_CREAT), "file")
+    for _ in range(5):
+        made.add("POST", COUNT, b"[1,2]")
+    made.leave()
+    made.write()
     assert len(lines(home / "file")) == 2
+
+
+LEAVING = """
+import asyncio, sys
+from services.gateway import record
+
+async def main():
+    async with record.opened(sys.argv[1]) as made:
+        for _ in range(100):
+            made.add("POST", "/", b"1" * 1000)
+
+record.FAREWELL = 0.1
+asyncio.run(main())
+"""
+
+
+def test_a_disk_that_takes_nothing_does_not_keep_the_process(home: Path) -> None:
+    """It stands for that disk: a pipe that nobody reads. In a process of its own, for Python waits for threads too."""
+    pipe = home / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        command = [sys.executable, "-c", LEAVING, str(pipe)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WITHIN)
+    finally:
+        os.close(reader)
+    assert done.stderr == f"searches are missing in {pipe}, which is slow to write\n"

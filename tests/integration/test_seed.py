@@ -170,10 +170,10 @@ async def test_names_hold_what_breaks_naive_searches(seeded: asyncpg.Connection,
 
 
 async def test_names_repeat_and_differ_as_in_life(seeded: asyncpg.Connection) -> None:
-    assert await seeded.fetchval("SELECT max(n) FROM (SELECT count(*) n FROM deployment GROUP BY name)") > 5
+    assert await seeded.fetchval("SELECT max(n) FROM (SELECT count(*) n FROM deployment GROUP BY name) AS named") > 5
     assert await seeded.fetchval("SELECT count(*) FROM deployment WHERE name ~ '[^ -~]'") > 0
     assert await seeded.fetchval("SELECT count(*) FROM flow_run WHERE name LIKE 'needle-00%'") == 3
-    folded = "SELECT max(n) FROM (SELECT count(DISTINCT name) n FROM deployment GROUP BY lower(name))"
+    folded = "SELECT max(n) FROM (SELECT count(DISTINCT name) n FROM deployment GROUP BY lower(name)) AS named"
     assert await seeded.fetchval(folded) > 1
 
 
@@ -205,7 +205,7 @@ async def test_schedules_are_of_three_kinds_and_well_formed(seeded: asyncpg.Conn
     assert all(row["max_scheduled_runs"] is None or 1 <= row["max_scheduled_runs"] <= 50 for row in rows)
     numbers = """SELECT array_agg(DISTINCT n ORDER BY n) FROM (
                      SELECT count(s.id) n FROM deployment d LEFT JOIN deployment_schedule s ON s.deployment_id = d.id
-                      GROUP BY d.id)"""
+                      GROUP BY d.id) AS numbered"""
     assert await seeded.fetchval(numbers) == [0, 1, 2, 3]
 
 

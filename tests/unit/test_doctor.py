@@ -126,11 +126,30 @@ async def test_clocks_that_differ_are_told(monkeypatch: pytest.MonkeyPatch) -> N
     assert (finding.mark, "90.0 s behind" in finding.text) == ("warning", True)
 
 
-@pytest.mark.parametrize(("limit", "mark"), [(256, "warning"), (1200, "ok"), (resource.RLIM_INFINITY, "ok")])
-def test_files_are_enough_for_the_clients_or_not(limit: int, mark: str) -> None:
+@pytest.mark.parametrize(
+    ("limit", "upstream", "mark"),
+    [
+        (1255, "", "warning"),
+        (1256, "", "ok"),
+        (2255, "http://prefect", "warning"),
+        (2256, "http://prefect", "ok"),
+        (resource.RLIM_INFINITY, "http://prefect", "ok"),
+    ],
+)
+def test_files_are_enough_for_the_clients_or_not(limit: int, upstream: str, mark: str) -> None:
     subject = Subject("This machine")
-    machine.files(subject, Settings(max_connections=1000), limit)
+    machine.files(subject, Settings(max_connections=1000, upstream=upstream), limit)
     assert subject.findings[0].mark == mark
+
+
+def test_a_limit_that_the_gateway_raises_itself_is_enough() -> None:
+    subject, (soft, hard) = Subject("This machine"), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        machine.check(subject, Settings(max_connections=100))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert {finding.mark for finding in subject.findings} == {"ok"}
 
 
 # --- the report

@@ -1,8 +1,9 @@
 """Settings come from the environment, and a wrong one is told by its name."""
 
 import pytest
+from msgspec.inspect import FloatType, IntType
 
-from shared.settings import Login, Settings, SettingsError, read, slips
+from shared.settings import KINDS, Login, Settings, SettingsError, read, slips
 
 
 def test_defaults() -> None:
@@ -34,9 +35,9 @@ def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
     ("name", "value", "said"),
     [
         ("PORT", "x", "takes a whole number from 0 to 65535, not 'x'"),
-        ("POOL_SIZE", "0", "takes a whole number from 1 on, not '0'"),
+        ("POOL_SIZE", "0", "takes a whole number from 1 to 1000000, not '0'"),
         ("SHADOW", "2", "takes a number from 0 to 1, not '2'"),
-        ("DEADLINE", "0", "takes a number above 0, not '0'"),
+        ("DEADLINE", "0.0004", "takes a number from 0.001 to 86400, not '0.0004'"),
         ("SHARE_SEARCHES", "maybe", "takes true or false, not 'maybe'"),
         ("LOG_LEVEL", "chatty", "takes one of DEBUG, ERROR, INFO, WARNING, not 'chatty'"),
         ("UPSTREAM", "prefect:4200", "without a path; did you mean http://prefect:4200?"),
@@ -48,6 +49,13 @@ def test_what_a_setting_takes_is_said_in_words(name: str, value: str, said: str)
     with pytest.raises(SettingsError) as refused:
         read({f"CLASSIS_{name}": value})
     assert str(refused.value).endswith(said)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if isinstance(kind, IntType | FloatType)])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e308", str(2**63)])
+def test_every_number_has_bounds(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^CLASSIS_{name.upper()}: takes a "):
+        read({f"CLASSIS_{name.upper()}": value})
 
 
 @pytest.mark.parametrize(("word", "value"), [("yes", True), ("ON", True), ("1", True), ("No", False), ("off", False)])

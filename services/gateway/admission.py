@@ -21,8 +21,8 @@ SMALL = 64 * 1024  # bytes; bodies up to here are let in while large ones fill t
 _REFUSED = metrics.REFUSED.labels("gateway")
 
 
-class Places:
-    """The places of one process."""
+class Admission:
+    """What one process has taken in."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -46,19 +46,19 @@ class Places:
             self._taken -= 1
 
     @asynccontextmanager
-    async def body(self, request: web.BaseRequest, within: float) -> AsyncIterator[bytes]:
+    async def body(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
         """The body of a request, counted as held until the block is left.
 
         Raises Problem for one that is too large or too slow, Busy when too many bytes are held.
         """
-        body = await self._arrival(request, within)
+        body = await self._arrival(request)
         try:
             yield body
         finally:
             self._held -= len(body)
 
-    async def _arrival(self, request: web.BaseRequest, within: float) -> bytes:
-        arrived = bytearray()
+    async def _arrival(self, request: web.BaseRequest) -> bytes:
+        arrived, within = bytearray(), min(self._settings.slow_client, self._settings.deadline)
         self._check_size(request.content_length or 0)
         try:
             async with asyncio.timeout(None if request.content.is_eof() else within):
