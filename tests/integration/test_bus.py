@@ -6,10 +6,12 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+import nats
 import pytest
 from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeout
@@ -27,6 +29,7 @@ from shared.contract import (
     Endpoint,
     Owners,
     Page,
+    Peer,
     Readiness,
     Ready,
     RunLeg,
@@ -77,20 +80,40 @@ async def test_nobody_listening_is_absent_at_once(connect: Connect) -> None:
             await caller.call(RUNS, RunLeg(), 60)
 
 
-async def test_the_deadline_ends_the_call_and_the_work(connect: Connect) -> None:
+async def test_the_deadline_ends_the_call(connect: Connect) -> None:
     server, caller = await connect(), await connect()
-    ended = asyncio.Event()
 
-    async def forever(request: RunLeg) -> Owners:
+    async def forever(_: RunLeg) -> Owners:
+        return await never()
+
+    async with server.serve(RUNS, forever):
+        with pytest.raises(errors.DeadlineSpent):
+            await caller.call(RUNS, RunLeg(), 0.2)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "within", "headers"), [(10, 0.2, {}), (10, 60, {WITHIN: "0.2"}), (0.2, 60, {})]
+)  # fmt: skip
+async def test_the_work_for_a_killed_caller_ends_in_time(
+    connect: Connect, nats_url: str, deadline: float, within: float, headers: dict[str, str]
+) -> None:
+    """It cannot say that it has left. Its own deadline ends the work, told in the request or beside it, or ours."""
+    server = await connect(deadline=deadline)
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def forever(_: RunLeg) -> Owners:
+        begun.set()
         try:
             return await never()
         finally:
             ended.set()
 
     async with server.serve(RUNS, forever):
-        with pytest.raises(errors.DeadlineSpent):
-            await caller.call(RUNS, RunLeg(), 0.2)
+        killed = await nats.connect(nats_url)
+        await killed.publish(RUNS.subject, encode(RunLeg(within=within)), "nobody", headers=headers)
+        await killed.close()
         async with asyncio.timeout(5):
+            await begun.wait()
             await ended.wait()
 
 
@@ -189,11 +212,13 @@ async def test_more_than_a_service_takes_is_refused_at_once(connect: Connect) ->
 
 async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_url: str) -> None:
     caller = await connect()
-    accepted, release = asyncio.Event(), asyncio.Event()
+    accepted, leaving = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: RunLeg) -> Owners:
+    async def slow(request: RunLeg) -> Owners:
         accepted.set()
-        await release.wait()
+        await leaving.wait()
+        for _ in range(50):  # far more than who leaves without it needs to close
+            await caller.line.client.flush()
         return Owners(bytes(16), 1)
 
     async with bus.connect(Settings(nats_url=nats_url), "leaving") as server:
@@ -201,33 +226,55 @@ async def test_accepted_work_is_finished_before_leaving(connect: Connect, nats_u
         async with server.serve(RUNS, slow):
             call = asyncio.ensure_future(caller.call(RUNS, RunLeg(), 10))
             await accepted.wait()
-        asyncio.get_running_loop().call_soon(release.set)
+        leaving.set()
     assert await call == Owners(bytes(16), 1)
 
 
-async def test_a_lost_connection_that_does_not_come_back_fails_the_calls_in_flight_soon(home: Path) -> None:
-    accepted = asyncio.Event()
+async def test_a_replica_that_leaves_replies_to_a_roll_call_only_for_what_it_holds(connect: Connect) -> None:
+    server, client = await connect(), (await connect()).line.client
+    accepted, release = asyncio.Event(), asyncio.Event()
 
-    async def forever(_: RunLeg) -> Owners:
+    async def slow(_: RunLeg) -> Owners:
         accepted.set()
-        return await never()
+        await release.wait()
+        return Owners(bytes(16), 1)
 
-    async with AsyncExitStack() as lines:
-        with embedded.nats(home) as url:
-            caller, server = [
-                await lines.enter_async_context(bus.connect(Settings(nats_url=url), name))
-                for name in ("caller", "server")
-            ]
-            await lines.enter_async_context(server.serve(RUNS, forever))
-            await asyncio.gather(caller.up(10), server.up(10))
+    async with server.serve(RUNS, slow):
+        await client.publish(RUNS.subject, encode(RunLeg(within=5)), "its.call")
+        await accepted.wait()
+    heard = await client.subscribe("test.replies")
+    for call in (b"another.call", b"", b"its.call"):  # heard in this order, so the first reply tells of all
+        await client.publish(contract.peers("runs"), call, "test.replies")
+    reply = await heard.next_msg(5)
+    assert msgspec.msgpack.decode(reply.data, type=Peer) == Peer(server.line.id, holds=True)
+    release.set()
+
+
+async def test_a_lost_connection_that_does_not_come_back_fails_the_calls_in_flight_soon(home: Path) -> None:
+    accepted, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: RunLeg) -> Owners:
+        accepted.set()
+        await release.wait()
+        return Owners(bytes(16), 1)
+
+    with embedded.nats(home) as url, relay(url) as line:
+        async with (
+            bus.connect(Settings(nats_url=line.url), "server") as server,
+            bus.connect(Settings(nats_url=line.url), "caller") as caller,
+            server.serve(RUNS, slow),
+        ):
+            await asyncio.gather(server.up(10), caller.up(10))
             call = asyncio.ensure_future(caller.call(RUNS, RunLeg(flow_runs=FlowRunFilter()), 60))
             await accepted.wait()
-        async with asyncio.timeout(2):
-            with pytest.raises(errors.Disconnected):
-                await call
-        async with asyncio.timeout(0.5):  # from now on at once
-            with pytest.raises(errors.Disconnected):
-                await caller.call(RUNS, RunLeg(), 60)
+            line.cut()
+            async with asyncio.timeout(3):
+                with pytest.raises(errors.Disconnected):
+                    await call
+            async with asyncio.timeout(0.5):  # from now on at once
+                with pytest.raises(errors.Disconnected):
+                    await caller.call(RUNS, RunLeg(), 60)
+            release.set()
 
 
 # --- hostile and half-gone callers
@@ -488,9 +535,11 @@ async def answer_or_error(caller: Bus) -> Owners | Exception:
 
 async def test_an_error_of_the_server_ends_in_a_new_connection(connect: Connect) -> None:
     server, caller = await connect(), await connect()
+    before = monotonic()
     async with server.serve(RUNS, one_owner):
         await caller.line.client._process_err("'authentication expired'")
         async with asyncio.timeout(10):
             while (found := await answer_or_error(caller)) != Owners(bytes(16), 1):
                 assert isinstance(found, errors.Disconnected)
                 await asyncio.wait([asyncio.ensure_future(caller.up())], timeout=0.1)
+    assert caller.line.back_since > before

@@ -34,8 +34,8 @@ class Services:
 
     async def answer(self, *pairs: tuple[Endpoint[Any, Any], Any]) -> None:
         """Each endpoint replies with a value, raises an error, or does what a function does."""
-        line = await self.connected("services")
         for endpoint, reply in pairs:
+            line = await self.connected(endpoint.service)
             await self._lines.enter_async_context(line.serve(endpoint, self._respond(reply)))
 
     def _respond(self, reply: Any) -> Respond:
@@ -58,11 +58,14 @@ async def services(nats_url: str) -> AsyncIterator[Services]:
 
 
 async def test_a_leg_that_finds_nothing_ends_the_search_and_lets_the_others_go(services: Services) -> None:
-    asked, never = asyncio.Event(), asyncio.Event()
+    asked, never, let_go = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow() -> Keys:
         asked.set()
-        await never.wait()
+        try:
+            await never.wait()
+        finally:
+            let_go.set()
         return SOME
 
     async def nothing() -> Keys:
@@ -73,8 +76,8 @@ async def test_a_leg_that_finds_nothing_ends_the_search_and_lets_the_others_go(s
     async with asyncio.timeout(2):
         search = Paginate(flow_runs=FlowRunFilter(), limit=10, **EVERY_LEG)
         found = await services.search(search)
+        await let_go.wait()  # long before its deadline
     assert found.body == b'{"results":[],"count":0,"limit":10,"pages":0,"page":1}'
-    never.set()
 
 
 @pytest.mark.parametrize("error_first", [True, False])

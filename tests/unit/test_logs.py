@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.logs import LINES, LONGEST, Flood, Steady, formatter
@@ -82,6 +82,7 @@ def test_an_exception_is_text_in_the_same_line(written: Written) -> None:
     assert written.last["exception"].endswith("ValueError: first\nsecond")
 
 
+@settings(deadline=None)
 @given(st.one_of(st.text(), st.binary(), st.lists(st.floats())), st.sampled_from(["json", "console"]))
 def test_no_value_breaks_a_line(value: object, log_format: str) -> None:
     one = Written(log_format, "runs")
