@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import msgspec
 import pytest
@@ -22,22 +21,16 @@ from shared.contract import ERROR_CODE, ERROR_NAME, RUNS, Owners, Peer, RunLeg
 from shared.line import Line
 from shared.natsclient import SteadyClient
 from shared.settings import Settings
+from tests.buses import Connect, connecting, one_owner
 from tests.relay import relay
 
-Connect = Callable[..., Awaitable[Bus]]
 Raw = Callable[[], Awaitable[Client]]
 FOUND = Owners(bytes(16), 1)
 
 
 @pytest.fixture
 async def connect(nats_url: str) -> AsyncIterator[Connect]:
-    async with AsyncExitStack() as stack:
-
-        async def made(**settings: Any) -> Bus:
-            line = await stack.enter_async_context(bus.connect(Settings(nats_url=nats_url, **settings), "runs"))
-            await line.up(10)
-            return line
-
+    async with connecting(nats_url) as made:
         yield made
 
 
@@ -53,10 +46,6 @@ async def raw(nats_url: str) -> AsyncIterator[Raw]:
             return client
 
         yield made
-
-
-async def one_owner(_: RunLeg) -> Owners:
-    return FOUND
 
 
 async def call_often(caller: Bus, times: int = 20) -> None:
