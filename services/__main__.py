@@ -1,4 +1,4 @@
-"""The table of services, and the command line."""
+"""The command line."""
 
 import argparse
 import os
@@ -6,25 +6,12 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-import msgspec
-
 import shared
-from services import deployments, flows, gateway, runs, work_pools
-from shared import process
-from shared.process import Service
-from shared.settings import PREFIX, Settings, SettingsError, read, slips, takes, unit
+from shared.settings import SettingsError, slips
 
-SERVICES: dict[str, Service] = {
-    "flows": flows.running,
-    "runs": runs.running,
-    "work_pools": work_pools.running,
-    "deployments": deployments.running,
-    "gateway": gateway.running,  # last in, first out: it stops accepting while the others still answer
-}
-ALL = "all"
 INTERRUPTED = 130  # what shells give for Ctrl-C
-HOME = "folder where `classis up` keeps data and logs"
-COMMANDS = {  # modules that are loaded when asked for: a service in production has no need of what they import
+COMMANDS = {  # modules that are loaded when asked for: a service in production has no need of what the others import
+    "run": ("run services in this process", "services.running"),
     "up": ("start everything on this machine, with demo data", "services.standalone"),
     "seed": ("load demo data of any size into an empty Prefect database", "services.seed"),
     "subjects": ("print what can be asked on NATS, as docs/subjects.md", "services.subjects"),
@@ -59,8 +46,6 @@ def parser(chosen: str) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"classis {shared.VERSION}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    running = commands.add_parser("run", help="run services in this process", formatter_class=Paragraphs)
-    _run_arguments(running)
     for name, (text, path) in COMMANDS.items():
         made = commands.add_parser(name, help=text)
         if name == chosen:
@@ -69,38 +54,6 @@ def parser(chosen: str) -> argparse.ArgumentParser:
             module.arguments(made)
             made.set_defaults(command=module.main)
     return top
-
-
-Paragraphs = argparse.RawDescriptionHelpFormatter
-
-
-def _run_arguments(running: argparse.ArgumentParser) -> None:
-    names = [*SERVICES, ALL]
-    running.description = "Runs one or several services in this process until SIGTERM or Ctrl-C."
-    running.epilog = _settings_help()
-    running.add_argument("services", nargs="+", choices=names, metavar="SERVICE", help=", ".join(names))
-    running.set_defaults(command=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    chosen = SERVICES if ALL in args.services else {name: SERVICES[name] for name in SERVICES if name in args.services}
-    return process.run(list(chosen.items()), read(os.environ))
-
-
-def _settings_help() -> str:
-    """Every setting, from its declaration."""
-    lines = ["environment variables; the default is in brackets, s are seconds:"]
-    for field in msgspec.structs.fields(Settings):
-        metas = getattr(field.type, "__metadata__", ())
-        text = next((meta.description for meta in metas if getattr(meta, "description", None)), "")
-        default = f"{_printed(field.default)} {unit(field.name)}".strip()
-        values = f"; {takes(field.name)}" if takes(field.name) else ""
-        lines.append(f"  {PREFIX + field.name.upper():34} {text} [{default}{values}]")
-    return "\n".join([*lines, f"  {PREFIX + 'HOME':34} {HOME}"])
-
-
-def _printed(default: object) -> object:
-    return str(default).lower() if isinstance(default, bool) else "none" if default == "" else default
 
 
 if __name__ == "__main__":

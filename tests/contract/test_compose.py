@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from services.__main__ import SERVICES
 from shared import VERSION
+from shared.contract import SERVICES
 from shared.settings import PREFIX, Settings, read
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from testcontainers.compose import DockerCompose
 
-from services.__main__ import SERVICES
+from shared.contract import SERVICES
 from tests.conftest import folder
 from tests.fleet import free_port
 from tests.servers import no_engine
