@@ -77,6 +77,7 @@ def environment(prefix: Path, home: Path) -> dict[str, str]:
         "PATH": f"{prefix / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PYTHONPATH": str(TUNED),
         "PREFECT_HOME": str(home),
+        "TMPDIR": str(home),  # a runner's storage has the same place in it for everybody
         "DO_NOT_TRACK": "1",
     }
 
