@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
+from services.gateway import uuids
 from shared import instants
 from shared.filters import Count, Filter, Group, Paginate, given
 
@@ -29,9 +30,6 @@ _AT_LEAST = {"offset": 0, "page": 1}
 _INTEGER = re.compile(r"([+-]?\d+(?:_\d+)*)(?:\.0+)?", re.ASCII)
 _SPACES = "".join(map(chr, range(0x2000, 0x200B)))
 _BLANKS = f"\t\n\v\f\r \x85\xa0\u1680{_SPACES}\u2028\u2029\u202f\u205f\u3000"  # what Unicode calls white space
-_HEX = "[0-9a-fA-F]"
-_DASHED = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
-_UUID = re.compile(rf"{_DASHED}|{_HEX}{{32}}|\{{{_DASHED}\}}|urn:uuid:{_DASHED}")
 _TRUE = {"true", "t", "yes", "y", "on", "1"}
 _FALSE = {"false", "f", "no", "n", "off", "0"}
 _INTEGER_MESSAGES = {
@@ -210,8 +208,7 @@ def _uuid(value: Any, loc: Loc, errors: Errors) -> UUID | None:
     if not isinstance(value, str):
         errors.add("uuid_type", loc, "UUID input should be a string, bytes or UUID object", value)
         return None
-    if not _UUID.fullmatch(value):
-        reason = "invalid format or character"
+    if reason := uuids.wrong(value):
         errors.add("uuid_parsing", loc, f"Input should be a valid UUID, {reason}", value, {"error": reason})
         return None
     return UUID(value)

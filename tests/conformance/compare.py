@@ -32,7 +32,7 @@ HEADERS = (
     "access-control-max-age",
 )
 # Their wording belongs to the validation library's release, not to Prefect.
-LOOSELY_WORDED = {"uuid_parsing", "value_error"}
+LOOSELY_WORDED = {"value_error"}
 
 
 def differences(request: Request, ours: Answer, theirs: Answer, mode: Mode = "rows") -> list[str]:
