@@ -35,7 +35,7 @@ GRANT SELECT ON flow_run, task_run, deployment, flow TO classis_runs;
 GRANT SELECT ON deployment, deployment_schedule, concurrency_limit_v2, flow, work_queue, work_pool
     TO classis_deployments;
 GRANT SELECT (client, token, expiration) ON csrf_token TO classis_deployments;  -- for CLASSIS_CSRF_PROTECTION_ENABLED
--- Which revision the schema has, for `classis doctor`.
+-- Which revision the schema has, for `classis doctor`, and for deployments' classis_schema_known.
 GRANT SELECT ON alembic_version TO classis_flows, classis_work_pools, classis_runs, classis_deployments;
 
 COMMIT;

@@ -43,4 +43,5 @@ FRESHNESS = Counter("classis_replica_reads", "Uses of a replica, by how it came 
 ROWS = Counter("classis_rows", "Rows or keys found", ["service"])
 STRATEGIES = Counter("classis_strategy", "Runs legs answered, by strategy", ["strategy"])
 POOL = Gauge("classis_pool_connections", "Connections to Postgres", ["pool", "state"])  # state: open, idle
+SCHEMA = Gauge("classis_schema_known", "Whether the revision of Prefect's schema is known: 1, or 0", ["revision"])
 ROW_CACHE = Counter("classis_row_cache", "Rows asked of the row cache", ["outcome"])  # hit, miss

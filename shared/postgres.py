@@ -29,7 +29,7 @@ CLOSING = 2.0  # seconds a connection gets to close before it is cut
 RELEASING = 0.5  # seconds the server gets to confirm that a statement is cancelled before its connection is cut
 SHORTEST = 0.1  # seconds; a server's time limit is not set lower
 POOLER = "a pooler such as PgBouncer stands in between, where sessions keep nothing: name PostgreSQL's own address"
-TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+TROUBLE = (OSError, UnicodeError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 BROKEN_OFF = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)  # by a replica, to go on replaying
 
 
@@ -58,6 +58,7 @@ class Session(asyncpg.Connection):
 class Pool(asyncpg.Pool):
     """Connections to one database, and to its primary where that database is a replica."""
 
+    answered: asyncio.Event  # set from the first use on that went well
     primary: "Primary | None" = None
 
 
@@ -125,6 +126,7 @@ async def _opened(
             "TimeZone": "UTC",
         },
     )
+    made.answered = asyncio.Event()
     metrics.POOL.labels(name, "open").set_function(made.get_size)
     metrics.POOL.labels(name, "idle").set_function(made.get_idle_size)
     try:
@@ -193,6 +195,7 @@ async def connection(pool: Pool, within: float) -> AsyncIterator[Connection]:
             async with asyncio.timeout(within), borrowing(pool, within) as borrowed:
                 yield borrowed
         outcome = "ok"
+        pool.answered.set()
     except (TimeoutError, asyncpg.QueryCanceledError) as error:
         outcome = "DeadlineSpent"
         raise DeadlineSpent(f"Postgres did not answer within {within:.1f} s") from error

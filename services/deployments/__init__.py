@@ -4,12 +4,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-from services.deployments import csrf, page
+from services.deployments import csrf, page, revision, statements
 from services.deployments.kept import Kept
 from shared import postgres
 from shared.contract import BY_ID, BY_NAME, CSRF, PAGE, Page, Selection
-from shared.entity import Answers, served
+from shared.entity import Answers, beside, served
+from shared.filters import AnyName, DeploymentFilter
 from shared.settings import Settings
+
+EVERY_TABLE = Selection(deployments=DeploymentFilter(flow_or_deployment_name=AnyName(like_="x")), limit=1)
 
 
 @asynccontextmanager
@@ -29,5 +32,6 @@ async def running(settings: Settings) -> AsyncIterator[None]:
             BY_NAME: partial(page.by_name, keyed, kept),
             CSRF: partial(csrf.verdict, keyed),
         }
-        async with served(settings, pool, PAGE.service, answers):
+        read = [statements.page(EVERY_TABLE), (statements.ROWS, [[]])]
+        async with served(settings, pool, PAGE.service, answers, read), beside(revision.watch(pool)):
             yield

@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import asyncpg
 
+from services.deployments.revision import REVISIONS
 from services.doctor.places import PRIMARY, SERVICES, Place
 from services.doctor.report import Subject
 from services.doctor.terms import asked
 from shared.settings import Settings
 
-REVISIONS = {"d4a7e1c93f52": "3.8.8"}  # of Prefect's schema, and the version whose it is
 STATEMENTS_DECIDE = "the statements above decide; look for a newer Classis, and run `make conformance` on a copy"
 RIGHTS = "run deploy/readonly.sql as the owner of Prefect's tables: it may be repeated after every upgrade"
 SCHEMA = "is this Prefect's database, and of version 3.8.8? `prefect server database upgrade` brings an older one up"
