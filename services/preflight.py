@@ -13,6 +13,7 @@ from shared.contract import SERVICES
 from shared.settings import PREFIX, Settings, SettingsError
 
 COMMON = f"{PREFIX}POSTGRES_DSN"
+METRICS = f"{PREFIX}METRICS_HOST and {PREFIX}METRICS_PORT"
 
 
 def is_given(environment: Mapping[str, str]) -> bool:
@@ -53,15 +54,15 @@ async def _fetched(dsn: str, question: str) -> object:
 
 def claimed(host: str, port: int) -> int:
     """The port to listen on, free at this moment; a free one for 0."""
-    with _listening(host, port, "CLASSIS_PORT") as probe:
+    with _listening(host, port, "CLASSIS_HOST and CLASSIS_PORT") as probe:
         return int(probe.getsockname()[1])
 
 
-def _listening(host: str, port: int, setting: str) -> socket.socket:
+def _listening(host: str, port: int, settings: str) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        advice = f"stop what listens there, or choose others with CLASSIS_HOST and {setting}"
+        advice = f"stop what listens there, or choose others with {settings}"
         raise StartError(f"cannot listen on {host}:{port} ({error.strerror}): {advice}") from None
 
 
@@ -71,7 +72,7 @@ def metrics_ports(settings: Settings) -> Mapping[str, int]:
         found: dict[str, int] = {}
         for place, name in enumerate(SERVICES):
             asked = settings.metrics_port and settings.metrics_port + place
-            probe = stack.enter_context(_listening(settings.host, asked, "CLASSIS_METRICS_PORT"))
+            probe = stack.enter_context(_listening(settings.where_metrics_are, asked, METRICS))
             found[name] = int(probe.getsockname()[1])
         return found
 

@@ -82,7 +82,9 @@ async def _make_room(connection: asyncpg.Connection, *, force: bool) -> None:
         return
     full = [name for name in TABLES if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {name})")]  # noqa: S608
     if full:
-        raise SeedError(f"there are rows in {', '.join(full)}: name an empty database, or add --force to lose them")
+        raise SeedError(
+            f"there are rows in {', '.join(full)}: name an empty database, or lose them with --dsn and --force"
+        )
     with suppress(asyncpg.FeatureNotSupportedError):  # a table outside of ours refers to one of them
         async with connection.transaction():
             await connection.execute(f"TRUNCATE {', '.join(TABLES)}")
@@ -122,11 +124,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "rare-... are few, so that a search can be selective."
     )
     add = parser.add_argument
-    add("--dsn", default=os.environ.get("CLASSIS_POSTGRES_DSN"), help="the database (default: CLASSIS_POSTGRES_DSN)")
+    add("--dsn", help="the database (default: CLASSIS_POSTGRES_DSN, unless there is --force)")
     sizes(parser, Sizes(1_000, 30_000, 90_000))
     add("--seed", type=int, default=1, metavar="N", help="another number makes other rows (default: %(default)s)")
     add("--until", type=_moment, default=UNTIL, metavar="TIME", help="the newest runs' time (default: %(default)s)")
-    add("--force", action="store_true", help="empty the tables first, with all that refers to them; there is no undo")
+    text = "empty the tables of --dsn first, with all that refers to them; there is no undo"
+    add("--force", action="store_true", help=text)
 
 
 def sizes(parser: argparse.ArgumentParser, default: Sizes) -> None:
@@ -138,12 +141,15 @@ def sizes(parser: argparse.ArgumentParser, default: Sizes) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Load the data; gives the exit code."""
-    if not args.dsn:
+    if args.force and not args.dsn:  # the variable may name what the services read
+        _say("classis seed: --force empties a database: name it with --dsn, CLASSIS_POSTGRES_DSN does not count here")
+        return 2
+    if not (dsn := args.dsn or os.environ.get("CLASSIS_POSTGRES_DSN")):
         _say("classis seed: name a database with --dsn or CLASSIS_POSTGRES_DSN")
         return 2
     numbers = {name: getattr(args, name) for name in ("deployments", "flow_runs", "task_runs", "seed")}
     try:
-        asyncio.run(seed(args.dsn, **numbers, until=args.until, force=args.force))
+        asyncio.run(seed(dsn, **numbers, until=args.until, force=args.force))
     except (SeedError, OSError, asyncpg.PostgresError) as error:
         _say(f"classis seed: {error}")
         return 1

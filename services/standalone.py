@@ -83,14 +83,18 @@ def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
             own = {**environment, **{f"{PREFIX}{k}": v for k, v in told.items()}}
             logs, ports = _logs(home), preflight.metrics_ports(settings)
             fleet = stack.enter_context(_fleet(own, ports, logs))
-            address, monitors = _address(settings.host, port), {k: _address(settings.host, v) for k, v in ports.items()}
-            _await_ready(fleet, servers, {name: f"{url}/ready" for name, url in monitors.items()}, logs)
-            if not settings.upstream:  # behind one, what it says is the upstream's too
+            address = _address(settings.host, port)
+            monitors = {name: _address(settings.where_metrics_are, number) for name, number in ports.items()}
+            seen = _looked(read(own)) if given else []
+            blind = report.failed([subject for subject in seen if subject.title in doctor.DATABASES])
+            sign = "health" if blind else "ready"  # a service that cannot read its database is not ready; it tries on
+            _await_ready(fleet, servers, {name: f"{url}/{sign}" for name, url in monitors.items()}, logs)
+            if not blind and not settings.upstream:  # behind one, what it says is the upstream's too
                 _await_ready(fleet, servers, {"the fleet": f"{address}/api/ready"}, logs)
-            ours = {} if given else {"POSTGRES_DSN": _kept_password(dsn, home)}
+            ours = {} if given else {"POSTGRES_DSN": welcome.kept_password(dsn, home)}
             ours |= {} if bus else {"NATS_URL": url}
             shown = welcome.Started(address, url.rpartition("@")[2], monitors, logs, home, ours)
-            _say(welcome.text(shown, settings, _looked(read(own)) if given else []))
+            _say(welcome.text(shown, settings, report.troubles(seen, TROUBLES)))
             return _watch(fleet, servers, logs)
         except KeyboardInterrupt:
             return 0
@@ -99,18 +103,13 @@ def up(environment: Mapping[str, str], demo: Sizes = DEMO) -> int:
             _ignore_signals()  # stopping takes seconds at most, and a second Ctrl-C would leave it half done
 
 
-def _kept_password(dsn: str, home: Path) -> str:
-    """Our own database's address for a shell, which reads the password where it is kept."""
-    password = urlsplit(dsn).password or ""
-    return dsn.replace(f":{password}@", f":$(cat {home / 'postgres' / 'password'})@")
-
-
-def _looked(settings: Settings) -> list[str]:
-    """What the doctor finds wrong with what is given."""
+def _looked(settings: Settings) -> list[report.Subject]:
+    """What the doctor finds of what is given."""
     try:
-        return report.troubles(asyncio.run(asyncio.wait_for(doctor.glanced(settings), LOOK_WITHIN)), TROUBLES)
+        return asyncio.run(asyncio.wait_for(doctor.glanced(settings), LOOK_WITHIN))
     except TimeoutError:
-        return [f"  What is given could not be looked at within {LOOK_WITHIN:.0f} s."]
+        text = f"what is given could not be looked at within {LOOK_WITHIN:.0f} s"
+        return [report.Subject("", [report.Finding("warning", "", text)])]
 
 
 @contextmanager

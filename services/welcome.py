@@ -1,5 +1,6 @@
 """What `classis up` says once everything runs: what it reads, a search to try, and where the rest is."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,13 @@ def text(started: Started, settings: Settings, troubles: Sequence[str]) -> str:
     )
 
 
+def kept_password(dsn: str, home: Path) -> str:
+    """Our own database's address for a shell, which reads the password where it is kept."""
+    password = urlsplit(dsn).password or ""
+    kept = shlex.quote(str(home / "postgres" / "password"))
+    return dsn.replace(f":{password}@", f":$(cat {kept})@")
+
+
 def _mode(settings: Settings) -> str:
     databases = ", ".join(_without_user(dsn) for dsn in places.named(settings))
     rest = f"passing the rest on to {settings.upstream}" if settings.upstream else "without an upstream"
@@ -81,8 +89,8 @@ def _doctor(started: Started) -> str:
     """A command line. What was given is not repeated: it may hold a password."""
     program = "classis" if shutil.which("classis") else Path(sys.executable).with_name("classis")
     named = [
-        f'{PREFIX}{name}="{value}"' if "$" in value else f"{PREFIX}{name}={value}"
+        f'{PREFIX}{name}="{value}"' if "$" in value else f"{PREFIX}{name}={shlex.quote(value)}"
         for name, value in started.ours.items()
     ]
-    line = " ".join([*named, f"{program} doctor"])
+    line = " ".join([*named, f"{shlex.quote(str(program))} doctor"])
     return f"\n\n    {line}\n" + ("" if started.demo else "\nwith the settings that were given to this command.\n")

@@ -42,6 +42,25 @@ def names_a_database(dsn: str) -> bool:
     return right and not url.fragment and "@" not in url.path and not re.search(r"\s", dsn)
 
 
+def wrong_in_dsn(dsn: str) -> str:
+    """What a database's address takes instead; empty when it is one. SQLAlchemy's, as Prefect has it, is told apart."""
+    changes = [f"leave out +{driver}" for driver in re.findall(r"^postgres(?:ql)?\+(\w+)://", dsn)]
+    changes += ["write sslmode= in place of ssl="] if re.search(r"[?&]ssl=", dsn) else []
+    if changes:
+        return f"takes postgresql://…: {', and '.join(changes)}"
+    if names_a_database(dsn):
+        return ""
+    text = "takes postgresql://user:password@host:5432/database?sslmode=…"
+    return f"{text}; in a user or password, write @ : / ? # % and blanks as %40 …"
+
+
+def nearest_server(text: str) -> str:
+    """The address of an HTTP server that may be meant; empty when there is none."""
+    whole = text if "://" in text else f"http://{text}"
+    near = "/".join(whole.split("/", 3)[:3])
+    return near if names_a_server(near) else ""
+
+
 def names_a_server(text: str) -> bool:
     try:
         url = urlsplit(text)

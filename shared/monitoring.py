@@ -25,7 +25,7 @@ async def serving(settings: Settings) -> AsyncIterator[None]:
     runner = web.ServerRunner(web.Server(_answer, access_log=None), shutdown_timeout=CLOSING)
     await runner.setup()
     try:
-        await web.TCPSite(runner, settings.host, settings.metrics_port).start()
+        await web.TCPSite(runner, settings.where_metrics_are, settings.metrics_port).start()
         log.info("metrics on port %d", settings.metrics_port)
         yield
     finally:

@@ -12,22 +12,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct, ValidationError, convert, inspect
 
-from shared.addresses import Server, names_a_database, names_a_server, server
+from shared.addresses import Server, names_a_server, nearest_server, server, wrong_in_dsn
 
 PREFIX = "CLASSIS_"
 SECRET = {"nats_password", "nats_token", "api_auth_string"}
 HOLDS_SECRET = {"nats_url"}  # and every database's
-WORDS = {
-    "yes": "true",
-    "y": "true",
-    "t": "true",
-    "on": "true",
-    "no": "false",
-    "n": "false",
-    "f": "false",
-    "off": "false",
-}
+WORDS = dict.fromkeys(("yes", "y", "t", "on"), "true") | dict.fromkeys(("no", "n", "f", "off"), "false")
 NEAR = 0.8  # how alike two names must be for one to be a slip of the other; other programs have CLASSIS_ variables too
+OTHERS_WORDS = {"URL": "DSN", "URI": "DSN", "DATABASE": "POSTGRES", "DB": "POSTGRES"}  # and what they are here
 # No number is without a bound: `inf` never ends, and 0.4 ms would round to a `statement_timeout` of 0, which is none.
 SECONDS, BYTES = Meta(le=86400, extra={"unit": "s"}), Meta(le=1 << 40, extra={"unit": "bytes"})
 MANY = Meta(le=1_000_000)
@@ -61,7 +53,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_tls_ca: Annotated[str, described("file with the authorities to trust; it turns TLS on")] = ""
     nats_tls_certificate: Annotated[str, described("file with our certificate, where NATS asks for one")] = ""
     nats_tls_key: Annotated[str, described("file with the key of that certificate")] = ""
-    host: Annotated[str, described("address the gateway listens on")] = "127.0.0.1"
+    host: Annotated[
+        str, described("address the gateway listens on, and metrics unless CLASSIS_METRICS_HOST is set")
+    ] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), described("port the gateway listens on")] = 4200
     api_auth_string: Annotated[str, described("user:password that clients must send, as Prefect's server asks")] = ""
     csrf_protection_enabled: Annotated[
@@ -78,6 +72,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     record: Annotated[str, described("file that searches are added to, for `classis compare`; it may hold names")] = ""
     max_connections: Annotated[Size, described("clients' connections one gateway keeps open; beyond it, none")] = 1000
     metrics_port: Annotated[int, Meta(ge=0, le=65535), described("port for /metrics, /health, /ready; 0: none")] = 0
+    metrics_host: Annotated[str, described("address the metrics port listens on; empty: as CLASSIS_HOST")] = ""
     deadline: Annotated[Time, described("time one request may take")] = 10.0
     slow_client: Annotated[Time, described("time a client may take to send a request or take an answer")] = 10.0
     drain: Annotated[
@@ -99,6 +94,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def dsn(self, service: str) -> str:
         """The database of one service: its own, else the common one."""
         return str(getattr(self, f"{service}_postgres_dsn")) or self.postgres_dsn
+
+    @property
+    def where_metrics_are(self) -> str:
+        """The address that the metrics port listens on."""
+        return self.metrics_host or self.host
 
     @property
     def nats_servers(self) -> list[str]:
@@ -165,11 +165,10 @@ def read(environment: Mapping[str, str]) -> Settings:
     }
     settings = Settings(**{name: _value(name, text) for name, text in given.items()})
     for name, value in given.items():
-        if name.endswith("postgres_dsn") and not names_a_database(value):
-            raise SettingsError(f"{PREFIX}{name.upper()}: {_wrong_dsn(value)}")
+        if name.endswith("postgres_dsn") and (wrong := wrong_in_dsn(value)):
+            raise SettingsError(f"{PREFIX}{name.upper()}: {wrong}")
     if settings.upstream and not names_a_server(settings.upstream):
-        near = f"http://{settings.upstream}"
-        hint = f"; did you mean {near}?" if names_a_server(near) else ""
+        hint = f"; did you mean {near}?" if (near := nearest_server(settings.upstream)) else ""
         raise SettingsError(f"{PREFIX}UPSTREAM: takes http://host:port or https://host, without a path{hint}")
     if settings.record and Path(settings.record).is_dir():
         raise SettingsError(f"{PREFIX}RECORD: takes a file, and {settings.record} is a folder")
@@ -179,21 +178,40 @@ def read(environment: Mapping[str, str]) -> Settings:
 
 def slips(environment: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each variable that is no setting, and looks like one."""
-    known = [PREFIX + name.upper() for name in Settings.__struct_fields__]
-    short = [name.removeprefix(PREFIX) for name in known]
+    known = [name.upper() for name in Settings.__struct_fields__]
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in known and not name.endswith("_PASSWORD"):  # NATS has many of them
-            for near in get_close_matches(name.removeprefix(PREFIX), short, 1, NEAR):
-                yield f"{name} is no setting; did you mean {PREFIX}{near}?"
+        bare = name.removeprefix(PREFIX)
+        right = bare == name or bare in known or name.endswith("_PASSWORD")  # NATS has many of them
+        if not right and (near := _meant(bare, known)):
+            yield f"{name} is no setting; did you mean {PREFIX}{near}?"
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """The name that has all these words, or these letters, or most of them; empty when there is none."""
+    words = name.split("_")
+    for wanted in (set(words), {OTHERS_WORDS.get(word, word) for word in words}):
+        if having := [one for one in known if wanted <= set(one.split("_"))]:
+            return min(having, key=len)
+    swapped = [one for one in known if sorted(one) == sorted(name)]
+    return next(iter(swapped or get_close_matches(name, known, 1, NEAR)), "")
 
 
 def _value(name: str, text: str) -> Any:
-    kind = KINDS[name]
-    word = WORDS.get(text.strip().lower(), text.strip()) if isinstance(kind, inspect.BoolType) else text
     try:
-        return convert(word, Settings.__annotations__[name], strict=False)
+        return convert(_spelt(KINDS[name], text), Settings.__annotations__[name], strict=False)
     except ValidationError:
         raise SettingsError(f"{PREFIX}{name.upper()}: takes {takes(name)}, not {_shown(name, text)}") from None
+
+
+def _spelt(kind: inspect.Type, text: str) -> str:
+    """Words as they stand in the settings, however they are written."""
+    word = text.strip().lower()
+    match kind:
+        case inspect.BoolType():
+            return WORDS.get(word, word)
+        case inspect.LiteralType(values):
+            return next((str(value) for value in values if str(value).lower() == word), text)
+    return text
 
 
 def takes(name: str) -> str:
@@ -213,13 +231,6 @@ def unit(name: str) -> str:
     """What a number of a setting counts, where that is to be said."""
     extra = next((field.type.extra for field in FIELDS if field.name == name), None)
     return str(extra["unit"]) if extra else ""
-
-
-def _wrong_dsn(dsn: str) -> str:
-    if found := re.match(r"(postgres(?:ql)?)\+(\w+)://", dsn):  # as Prefect writes it, for SQLAlchemy
-        return f"takes {found[1]}://…: leave out +{found[2]}"
-    text = "takes postgresql://user:password@host:5432/database?sslmode=…"
-    return f"{text}; in a user or password, write @ : / ? # % and blanks as %40 …"
 
 
 def _check_nats(settings: Settings) -> None:

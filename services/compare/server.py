@@ -20,6 +20,7 @@ KEPT = 2.0  # seconds an idle connection is kept; servers close them after 5
 JSON = {"content-type": "application/json"}
 TOKEN = "/api/csrf-token"  # noqa: S105 — where there are some
 READY = "/api/ready"  # a gateway answers it itself, whatever it passes on
+COUNT = Request("POST", "/api/deployments/count", b"{}")
 OURS, FALLBACK = "classis", "x-classis-fallback"  # the `Server` of a gateway's answers; what tells of an upstream's
 
 
@@ -80,6 +81,14 @@ class Server:
             raise Unreachable(f"{self.url} does not answer as Prefect's API does: is it the right address?") from None
         return {"prefect-csrf-token": given.token, "prefect-csrf-client": given.client}
 
+    async def count(self) -> None:
+        """Raises Unreachable unless a plain count is answered: who does not answer that answers no search."""
+        reply = (await self.ask(COUNT)).reply
+        if reply.status != 200 or not reply.body.strip().isdigit():
+            advice = "see its log" if reply.status >= 500 else "is it the right address?"
+            said = f"{self.url} answers {reply.status} to a plain count, not with a number"
+            raise Unreachable(f"{said}: {advice}")
+
     async def ask(self, request: Request) -> Answer:
         """The answer. Raises Unreachable when there is none; a server that is too slow gives 504."""
         answer = await self._asked(request)
@@ -131,4 +140,5 @@ async def opened(at: URL, auth: str) -> AsyncIterator[Server]:
         server = Server(session, at, BasicAuth(user, password, "utf-8") if login else None)
         await server.knock()
         await server.ask(Request("GET", READY))  # tells whether it is a gateway
+        await server.count()
         yield server

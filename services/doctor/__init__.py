@@ -21,6 +21,7 @@ from shared.natsoptions import options
 from shared.settings import DEFAULT, PREFIX, Settings, SettingsError, read
 
 WITHIN = 30.0  # seconds for one check
+DATABASES = POSTGRES, SCHEMA = "Postgres", "Schema"  # what decides whether the services can work
 EPILOG = """\
 Run it where the services run, with their environment:
 
@@ -35,8 +36,10 @@ Wrong settings end it with exit code 2, as they end a service.
 
 It looks at this machine, each database (schema, rights, indexes, connections, replicas, clock), NATS (rights, limits),
 the replicas that run there, and Prefect's own server, if CLASSIS_UPSTREAM names it. Of Prefect's rows it reads the ids
-of three deployments, to see that the server knows them; it writes nothing. A NATS user of deploy/nats.conf sees what it
-may: as `monitor` or `gateway` the doctor sees the fleet.
+of three deployments, to see that the server knows them; it writes nothing.
+
+Where each service has a NATS user of its own (deploy/nats.conf), log in as `gateway`: it sees who runs, and whether
+they reach their databases. Then as `monitor`, which sees versions and gateways. The others see nothing of the fleet.
 """
 
 
@@ -78,7 +81,7 @@ async def examined(settings: Settings, replicas: int = 2, role: str = "") -> lis
 
 async def glanced(settings: Settings) -> list[Subject]:
     """What decides whether searches are answered, and rightly: rights, schema, upstream. Of each, what was found."""
-    postgres, tables, upstream = Subject("Postgres"), Subject("Schema"), Subject("Prefect's server")
+    postgres, tables, upstream = Subject(POSTGRES), Subject(SCHEMA), Subject("Prefect's server")
     async with _visited(settings, postgres) as places:
         for place in places:
             await _guarded(postgres, place.names, database.check, place)
@@ -88,7 +91,7 @@ async def glanced(settings: Settings) -> list[Subject]:
 
 
 async def _databases(settings: Settings, replicas: int, upstream: Subject) -> list[Subject]:
-    subjects = [Subject(title) for title in ("Postgres", "Schema", "Indexes", "Connections", "Replicas")]
+    subjects = [Subject(title) for title in (POSTGRES, SCHEMA, "Indexes", "Connections", "Replicas")]
     postgres, tables, indexed, budget, replicated = subjects
     async with _visited(settings, postgres) as places:
         for place in places:

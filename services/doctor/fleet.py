@@ -16,7 +16,8 @@ from shared.contract import ERROR_NAME, READY, SERVICES, Peer, Readiness
 
 LISTENING = 0.5  # seconds that replicas get to introduce themselves
 NOBODY = "503"  # NATS's own status: nobody listens
-MONITOR = "log in as the user monitor (CLASSIS_NATS_USER=monitor) or gateway to see it: docs/security.md"
+GATEWAY = "log in as the user gateway, which sees the most (CLASSIS_NATS_USER=gateway): docs/security.md"
+MONITOR = "log in as the user monitor to see them (CLASSIS_NATS_USER=monitor): docs/security.md"
 FAILS = "searches that need it fail"
 FALLS_BACK = "searches that need it go to Prefect's server, a few at a time"
 UNKNOWN = ""  # the version of a replica that we may not ask for it
@@ -59,16 +60,20 @@ class Post:
 async def check(subject: Subject, visit: Visit, roles: set[str], falls_back: bool) -> None:
     """`roles` are those whose inboxes we may listen to; with `falls_back`, Prefect's server stands in."""
     if not roles:
-        subject.note("", "these credentials may hear no replies: who runs is not known", MONITOR)
+        subject.note("", "these credentials may hear no replies: who runs is not known", GATEWAY)
         return
     post = Post(visit, min(roles))
     await post.open()
     replicas = await _replicas(post)
     if replicas is None:
-        subject.note("", "these credentials may not ask who runs", MONITOR)
+        subject.note("", "these credentials may not ask who runs", GATEWAY)
         return
     _present(subject, replicas, FALLS_BACK if falls_back else FAILS)
-    _versions(subject, replicas)
+    if "gateway" in replicas:
+        _versions(subject, replicas)
+    else:
+        text = "these credentials may not ask for versions, and whether a gateway runs"
+        subject.note("", text, MONITOR)
     await _ready(subject, post, replicas)
 
 
@@ -138,12 +143,15 @@ def _versions(subject: Subject, replicas: Replicas) -> None:
 async def _ready(subject: Subject, post: Post, replicas: Replicas) -> None:
     """Asks each service that runs whether it reaches its database, where we may."""
     asked: dict[str, float] = {}
-    for service in READY:
-        if replicas.get(service):
-            began = perf_counter()
-            payload = msgspec.msgpack.encode(Readiness(within=PATIENCE))
-            if await post.ask(READY[service].subject, f"ready-{service}", payload):
-                asked[service] = began
+    running = [service for service in READY if replicas.get(service)]
+    for service in running:
+        began = perf_counter()
+        payload = msgspec.msgpack.encode(Readiness(within=PATIENCE))
+        if await post.ask(READY[service].subject, f"ready-{service}", payload):
+            asked[service] = began
+    if unasked := [service for service in running if service not in asked]:
+        text = f"these credentials may not ask {', '.join(unasked)} whether they reach their databases"
+        subject.note("", text, GATEWAY)
     await post.heard({f"ready-{service}" for service in asked}, PATIENCE)
     for service, began in asked.items():
         then = f"see the log of `classis run {service}`"

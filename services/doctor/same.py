@@ -4,25 +4,28 @@ A server that is passed on to and a database that is read must be the same Prefe
 request knows of.
 """
 
-from base64 import b64encode
+import json
 from collections.abc import Sequence
+from uuid import UUID
 
-from aiohttp import ClientConnectorSSLError, ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientConnectorSSLError, ClientError, ClientSession
 
-from services.doctor.places import PATIENCE, Place, told
+from services.doctor.places import Place, told
 from services.doctor.report import Subject
+from services.doctor.server import asking
 from shared.contract import PAGE
 from shared.settings import PREFIX, Settings
 
 SOME = "SELECT id FROM deployment ORDER BY id LIMIT 3"  # more than one: one may be deleted meanwhile
 OK, UNKNOWN = 200, 404
+ANYTHING = 0  # a 200 that is about nothing we asked for
 NEXT = f"set {PREFIX}POSTGRES_DSN to the database that this server works on, or {PREFIX}UPSTREAM to its server"
 
 
 async def there(subject: Subject, settings: Settings) -> bool:
     """Whether anything answers. What keeps it from that is told."""
     try:
-        async with _session(settings) as session, session.get(settings.upstream, allow_redirects=False):
+        async with asking(settings) as session, session.get(settings.upstream, allow_redirects=False):
             return True
     except ClientConnectorSSLError:
         plain = settings.upstream.replace("https://", "http://", 1)
@@ -40,15 +43,18 @@ async def check(subject: Subject, settings: Settings, places: Sequence[Place]) -
         return
     ids = [row["id"] for row in await place.connection.fetch(SOME)]
     about = f"database {place.who['database']}"
-    async with _session(settings) as session:
+    async with asking(settings) as session:
         if not ids:
             await _empty(subject, about, session, settings.upstream)
             return
-        found = [await _status(session, f"{_api(settings.upstream)}/deployments/{one}") for one in ids]
+        found = [await _status(session, _api(settings.upstream), one) for one in ids]
     if OK in found:
         subject.ok(about, f"{settings.upstream} knows its deployments")
     elif set(found) == {UNKNOWN}:
         subject.failed(about, f"{settings.upstream} does not know its deployments: it works on another one", NEXT)
+    elif ANYTHING in found:
+        text = f"{settings.upstream} answers a request for one of its deployments, but not with that deployment"
+        subject.failed(about, text, f"does {PREFIX}UPSTREAM name Prefect's server?")
 
 
 async def _empty(subject: Subject, about: str, session: ClientSession, upstream: str) -> None:
@@ -60,16 +66,18 @@ async def _empty(subject: Subject, about: str, session: ClientSession, upstream:
         subject.note(about, f"it has no deployments: whether it is the one of {upstream} is not known")
 
 
-async def _status(session: ClientSession, url: str) -> int:
-    async with session.get(url, allow_redirects=False) as response:
-        return response.status
+async def _status(session: ClientSession, api: str, one: UUID) -> int:
+    async with session.get(f"{api}/deployments/{one}", allow_redirects=False) as response:
+        return response.status if response.status != OK or _is_about(await response.read(), one) else ANYTHING
+
+
+def _is_about(body: bytes, one: UUID) -> bool:
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):  # a page for people, perhaps
+        return False
+    return isinstance(told, dict) and told.get("id") == str(one)
 
 
 def _api(upstream: str) -> str:
     return f"{upstream.rstrip('/')}/api"
-
-
-def _session(settings: Settings) -> ClientSession:
-    packed = b64encode(settings.api_auth_string.encode(errors="surrogateescape")).decode()
-    headers = {"Authorization": f"Basic {packed}"} if packed else {}
-    return ClientSession(timeout=ClientTimeout(total=PATIENCE), headers=headers)

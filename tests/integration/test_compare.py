@@ -34,12 +34,19 @@ ROWS: list[dict[str, Any]] = [
 SECRET = "admin:päss:word"
 LOGIN = f"Basic {b64encode(SECRET.encode()).decode()}"
 TOKEN = "t" * 64
+ODD_NUMBERS = ("1", "3", "5", "7", "9")  # of tokens: every other one is worth nothing
 Answer = Callable[[str, Any], Any]
 
 
 def honest(path: str, _: Any) -> Any:
     pages = {"filter": ROWS, "paginate": {"results": ROWS, "count": 3, "limit": 200, "pages": 1, "page": 1}}
     return pages.get(path.rpartition("/")[2], 3)
+
+
+def honest_at_first(answer: Answer) -> Answer:
+    """Another answer to all but the plain count that comes first."""
+    asked = count()
+    return lambda path, body: answer(path, body) if next(asked) else honest(path, body)
 
 
 def lying(path: str, asked: Any) -> Any:
@@ -51,12 +58,11 @@ def lying(path: str, asked: Any) -> Any:
 class Played:
     url: str = ""
     asked: list[tuple[str, bytes]] = field(default_factory=list)
-    searched: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @asynccontextmanager
 async def playing(answer: Answer, *, guarded: bool = False, ready: str = "uvicorn") -> AsyncIterator[Played]:
-    """A server that knows deployments only. A guarded one asks for a password and tokens, which it forgets at once."""
+    """A server that knows deployments only. A guarded one asks for a password and tokens, and forgets every other one."""
     played, valid = Played(), count()
 
     async def respond(request: web.Request) -> web.Response:
@@ -67,13 +73,16 @@ async def playing(answer: Answer, *, guarded: bool = False, ready: str = "uvicor
         if request.path == "/api/csrf-token":
             given = {"token": f"{TOKEN}{next(valid)}", "client": request.query["client"], "expiration": "2026"}
             return web.json_response(given if guarded else {"detail": "disabled"}, status=200 if guarded else 422)
-        if guarded and request.method == "POST" and not request.headers.get("prefect-csrf-token", "").endswith("1"):
+        if (
+            guarded
+            and request.method == "POST"
+            and not request.headers.get("prefect-csrf-token", "").endswith(ODD_NUMBERS)
+        ):
             return web.json_response({"detail": "Invalid CSRF token or client identifier."}, status=403)
         if not request.path.startswith("/api/deployments/"):
             return web.json_response({"detail": "Not Found"}, status=404)
         body = await request.read()
         played.asked.append((request.path, body))
-        played.searched.set()
         found = answer(request.path, body)
         if isinstance(found, asyncio.Event):
             await found.wait()
@@ -133,7 +142,7 @@ async def test_equal_servers() -> None:
     pages = sum(not path.endswith("/count") for path, _ in other.asked)
     assert f"\n{3 * pages} deployments were compared\n" in out
     assert any(row["id"].encode() in body for row in ROWS for _, body in other.asked), "nothing asks for what is there"
-    assert sorted(one.asked[1:]) == sorted(other.asked)  # the first page, then the searches
+    assert sorted(one.asked[2:]) == sorted(other.asked[1:])  # a count and the first page, then the searches
 
 
 async def test_a_server_that_lies_in_one_value() -> None:
@@ -159,7 +168,7 @@ async def test_what_neither_answers_proves_nothing() -> None:
     def down(*_: Any) -> web.Response:
         return web.json_response({"exception_message": "Service Unavailable"}, status=503)
 
-    async with playing(down) as one, playing(down) as other:
+    async with playing(honest_at_first(down)) as one, playing(honest_at_first(down)) as other:
         code, out, _ = await compare(one.url, other.url, "--generated", "2")
     assert code == 1
     assert "2 unanswered" in out
@@ -202,7 +211,7 @@ async def test_a_gateway_that_passes_searches_on_is_not_compared() -> None:
 
 
 async def test_a_gateway_beside_its_upstream_behind_one_address_is_found_out() -> None:
-    names = iter(["uvicorn", "classis", "classis"])
+    names = iter(["uvicorn", "uvicorn", "classis", "classis"])
 
     def shared(path: str, asked: Any) -> Any:
         return served_by(next(names))(path, asked)
@@ -262,7 +271,10 @@ ODD = {
 
 @pytest.mark.parametrize("kind", ODD)
 async def test_what_is_no_answer_to_a_search_proves_nothing(kind: str) -> None:
-    async with playing(lambda *_: ODD[kind]()) as one, playing(lambda *_: ODD[kind]()) as other:
+    def odd(*_: Any) -> web.Response:
+        return ODD[kind]()
+
+    async with playing(honest_at_first(odd)) as one, playing(honest_at_first(odd)) as other:
         code, out, err = await compare(one.url, other.url, "--generated", "3")
     assert code == 1, out + err
     assert "3 unanswered" in out
@@ -287,12 +299,42 @@ async def test_what_is_no_api_is_said_to_be_none(kind: str, words: str) -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("kind", [*ODD, "absent", "down"])
+@pytest.mark.parametrize("first", [True, False])
+async def test_who_does_not_count_is_named_at_once(kind: str, first: bool) -> None:
+    statuses = {"absent": 404, "down": 503}
+
+    def useless(*_: Any) -> web.Response:
+        return ODD[kind]() if kind in ODD else web.json_response({}, status=statuses[kind])
+
+    async with playing(honest) as right, playing(useless) as wrong:
+        urls = [wrong.url, right.url] if first else [right.url, wrong.url]
+        code, out, err = await compare(*urls)
+    assert (code, out) == (2, "")
+    assert f"{wrong.url} answers " in err
+    assert err.count("\n") == 1
+    assert len(wrong.asked) == 1
+    assert len(right.asked) <= 1
+
+
+async def test_a_wrong_path_is_no_difference() -> None:
+    async with playing(honest) as one, playing(honest) as other:
+        code, out, err = await compare(one.url, f"{other.url}/x/")
+    assert (code, out) == (2, "")
+    assert f"{other.url}/x answers 404 to a plain count, not with a number: is it the right address?" in err
+
+
 async def test_who_stops_it_gets_a_line() -> None:
-    never = asyncio.Event()
-    async with playing(lambda *_: never) as one, playing(lambda *_: never) as other:
+    searched, never = asyncio.Event(), asyncio.Event()
+
+    def silent(*_: Any) -> asyncio.Event:
+        searched.set()
+        return never
+
+    async with playing(honest_at_first(silent)) as one, playing(honest) as other:
         process = await started(one.url, other.url, "--requests", "-")
         finished = asyncio.create_task(process.communicate(line("count", {})))
-        await asyncio.wait_for(one.searched.wait(), 60)
+        await asyncio.wait_for(searched.wait(), 60)
         process.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(finished, 60)
         never.set()
@@ -308,7 +350,7 @@ async def test_recorded_files(home: Path) -> None:
         code, out, err = await compare(one.url, other.url, "--requests", str(home / "file"), "--concurrency", "1")
     assert code == 0, out + err
     assert "3 lines are no requests for deployments" in err
-    assert [body for _, body in one.asked] == [b'{"broken', b"", b""]
+    assert [body for _, body in one.asked] == [b"{}", b'{"broken', b"", b""]
 
 
 @pytest.mark.parametrize("way", ["option", "environment", "address"])

@@ -520,6 +520,8 @@ async def test_a_fleet_that_runs(well: str, guarded_url: str, home: Path) -> Non
     each = {service: {f"{service}_postgres_dsn": as_role(well, f"classis_{service}")} for service in SERVICES}
     with secured.ready(home, guarded_url, each, row_cache="0") as fleet:
         seen = await doctor(nats_url=guarded_url, **as_roles(well), **login("monitor"))
+        unasked = seen.one("The fleet", "these credentials may not ask flows, runs, work_pools, deployments whether")
+        assert (unasked.mark, "CLASSIS_NATS_USER=gateway" in unasked.next) == ("note", True)
         lonely = seen.one("The fleet", "1 replica of each")
         assert (lonely.mark, lonely.about) == ("note", "flows, runs, work_pools, deployments, gateway")
         assert seen.one("The fleet", f"versions: all are {shared.VERSION}").mark == "ok"
@@ -529,8 +531,13 @@ async def test_a_fleet_that_runs(well: str, guarded_url: str, home: Path) -> Non
         for service in SERVICES:
             assert asked.one("The fleet", f"{service}: answers, and reaches its database").mark == "ok"
 
-        unseen = await doctor(nats_url=guarded_url, **as_roles(well), **login("runs"))
-        assert unseen.one("The fleet", "may not ask who runs").mark == "note"
+        unversioned = asked.one("The fleet", "these credentials may not ask for versions, and whether a gateway runs")
+        assert (unversioned.mark, "CLASSIS_NATS_USER=monitor" in unversioned.next) == ("note", True)
+
+        for user in (*SERVICES, "client"):
+            unseen = await doctor(nats_url=guarded_url, **as_roles(well), **login(user))
+            unknown = unseen.one("The fleet", "may not ask who runs")
+            assert (unknown.mark, "CLASSIS_NATS_USER=gateway" in unknown.next) == ("note", True)
 
         embedded.stop(fleet.processes["runs"])
         for user in ("monitor", "gateway"):
@@ -634,6 +641,7 @@ PACKED = "YWRtaW46Z2VoZWlt"  # the same in base64
         ),
         ({}, {"cors_allowed_origins": "https://ui"}, "CORS_ALLOWED_ORIGINS names origins, but"),
         ({"version": "<html>" * 20}, {}, "not with a version"),
+        ({"version": "<HTML><BODY>"}, {}, "not with a version"),
     ],
 )
 async def test_doors_are_guarded_alike_or_not(there: dict[str, Any], here: dict[str, Any], failed: str) -> None:
@@ -644,6 +652,12 @@ async def test_doors_are_guarded_alike_or_not(there: dict[str, Any], here: dict[
     else:
         assert found.bad("Prefect's server") == []
     assert "geheim" not in found.text
+
+
+async def test_a_size_of_pages_that_is_not_told_is_a_note() -> None:
+    async with TestServer(prefect()) as server:
+        found = await doctor(upstream=str(server.make_url("")).rstrip("/"))
+    assert found.one("Prefect's server", "/api/admin/settings").mark == "note"
 
 
 async def test_another_version_of_prefect_is_a_warning() -> None:

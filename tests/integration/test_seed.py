@@ -1,5 +1,6 @@
 """Demo data: the same rows each time, skewed, with the characters that matter, and only into an empty database."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -226,3 +227,19 @@ def test_the_command_loads_and_says_what_is_wrong(
     nowhere = "postgresql://classis:x@127.0.0.1:1/classis"
     assert main(["seed", "--dsn", nowhere, "--until", datetime.now(UTC).isoformat()]) == 1
     assert "classis seed:" in capsys.readouterr().err
+
+
+def test_only_a_database_that_is_named_here_is_emptied(
+    empty: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable is the services' own: it may name what they read."""
+    monkeypatch.setenv("CLASSIS_POSTGRES_DSN", empty)
+    few = ["--deployments", "2", "--flow-runs", "3", "--task-runs", "3"]
+    assert main(["seed", *few]) == 0
+    before = asyncio.run(fingerprints(empty))
+    capsys.readouterr()
+    assert main(["seed", "--force", "--seed", "2", *few]) == 2
+    assert "name it with --dsn" in capsys.readouterr().err
+    assert asyncio.run(fingerprints(empty)) == before
+    assert main(["seed", "--force", "--seed", "2", "--dsn", empty, *few]) == 0
+    assert asyncio.run(fingerprints(empty)) != before

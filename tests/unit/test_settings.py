@@ -41,7 +41,20 @@ def test_a_wrong_value_is_told_by_its_name(name: str, value: str) -> None:
         ("SHARE_SEARCHES", "maybe", "takes true or false, not 'maybe'"),
         ("LOG_LEVEL", "chatty", "takes one of DEBUG, ERROR, INFO, WARNING, not 'chatty'"),
         ("UPSTREAM", "prefect:4200", "without a path; did you mean http://prefect:4200?"),
+        ("UPSTREAM", "http://prefect:4200/api", "without a path; did you mean http://prefect:4200?"),
+        ("UPSTREAM", "prefect:4200/api/", "without a path; did you mean http://prefect:4200?"),
+        ("UPSTREAM", "https://a:5ecret@prefect/api", "https://host, without a path"),
         ("POSTGRES_DSN", "postgresql+asyncpg://a:5ecret@b/c", "takes postgresql://…: leave out +asyncpg"),
+        (
+            "POSTGRES_DSN",
+            "postgresql://a:5ecret@b/c?ssl=require",
+            "takes postgresql://…: write sslmode= in place of ssl=",
+        ),
+        (
+            "RUNS_POSTGRES_DSN",
+            "postgresql+asyncpg://a:5ecret@b/c?x=y&ssl=5ecret",
+            "takes postgresql://…: leave out +asyncpg, and write sslmode= in place of ssl=",
+        ),
         ("RECORD", "/", "takes a file, and / is a folder"),
     ],
 )
@@ -63,6 +76,35 @@ def test_true_and_false_are_read_as_prefect_reads_them(word: str, value: bool) -
     assert read({"CLASSIS_CSRF_PROTECTION_ENABLED": word}).csrf_protection_enabled is value
 
 
+@pytest.mark.parametrize("word", ["info", "Info", " INFO "])
+def test_a_word_is_read_in_any_case(word: str) -> None:
+    assert read({"CLASSIS_LOG_LEVEL": word, "CLASSIS_LOG_FORMAT": "JSON"}) == Settings(log_format="json")
+
+
+def test_metrics_are_where_the_gateway_is_unless_they_are_put_elsewhere() -> None:
+    assert Settings().where_metrics_are == "127.0.0.1"
+    assert read({"CLASSIS_HOST": "0.0.0.0"}).where_metrics_are == "0.0.0.0"
+    assert read({"CLASSIS_HOST": "0.0.0.0", "CLASSIS_METRICS_HOST": "::1"}).where_metrics_are == "::1"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PROT", "PORT"),
+        ("CSRF_PROTECTION", "CSRF_PROTECTION_ENABLED"),
+        ("CSRF_ENABLED", "CSRF_PROTECTION_ENABLED"),
+        ("CORS_ORIGINS", "CORS_ALLOWED_ORIGINS"),
+        ("API_AUTH", "API_AUTH_STRING"),
+        ("DSN", "POSTGRES_DSN"),
+        ("POSTGRES_URL", "POSTGRES_DSN"),
+        ("DATABASE_URL", "POSTGRES_DSN"),
+        ("RUNS_DSN", "RUNS_POSTGRES_DSN"),
+    ],
+)
+def test_a_name_is_meant_by_its_words_or_letters(name: str, meant: str) -> None:
+    assert list(slips({f"CLASSIS_{name}": "x"})) == [f"CLASSIS_{name} is no setting; did you mean CLASSIS_{meant}?"]
+
+
 def test_a_slip_in_a_name_is_told() -> None:
     assert list(slips({"CLASSIS_UPSTRAEM": "x", "CLASSIS_UPSTREAM": "x", "UPSTRAEM": "x"})) == [
         "CLASSIS_UPSTRAEM is no setting; did you mean CLASSIS_UPSTREAM?"
@@ -79,7 +121,10 @@ def test_variables_of_others_are_no_slips() -> None:
         "FUZZ_REQUESTS",
         "BENCH_HOME",
         "GATEWAY_SERVICE_PORT",
+        "GATEWAY_PORT_4200_TCP",
+        "METRICS_SERVICE_HOST",
         "NATS_PORT",
+        "NATS_SERVICE_HOST",
     )
     assert not list(slips({f"CLASSIS_{name}": "x" for name in (*others, *(f"{user}_PASSWORD" for user in users))}))
 
