@@ -108,7 +108,7 @@ class Caller:
             )
             try:
                 reply = await self.ask(endpoint, Message(encode(request)), within)
-                raise_for(reply.headers)
+                raise_for(reply.headers, endpoint.subject)
                 return msgspec.msgpack.decode(reply.payload, type=endpoint.reply)  # type: ignore[no-any-return]
             except errors.Unacceptable:
                 raise
@@ -159,7 +159,7 @@ class Caller:
                         subject, patience = self._around(endpoint, silence) if sent < ATTEMPTS else None, AGAIN
                     except _Lost as lost:
                         if sent >= ATTEMPTS or not self._budget.spend():
-                            raise errors.Disconnected("a large reply was lost") from lost
+                            raise errors.Disconnected(f"a large reply on {endpoint.subject} was lost") from lost
                         subject = await self._elsewhere(endpoint, lost.replica, "Lost") or endpoint.subject
                         metrics.RETRIED.labels(endpoint.service, "Lost").inc()
                     except errors.Absent as absent:

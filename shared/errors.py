@@ -16,6 +16,9 @@
 The text of an error is for logs. What crosses the bus or HTTP is the class's name and its public text, never the rest.
 """
 
+import os
+import socket
+import ssl
 from typing import ClassVar
 
 
@@ -99,7 +102,17 @@ BY_NAME: dict[str, type[FleetError]] = {
 }
 
 
-def named(name: str, code: int) -> FleetError:
-    """The error a reply's headers tell of; a name of another version becomes the nearest kind by its code."""
+def named(name: str, code: int, told: str = "told by the service") -> FleetError:
+    """The error a reply's headers tell of; a name of another version becomes the nearest kind by its code.
+
+    `told` is where, for the log.
+    """
     kind = BY_NAME.get(name) or (Unavailable if code == 503 else Refused if 400 <= code < 500 else Broken)
-    return kind(f"told by the service: {name}")
+    return kind(told if name in BY_NAME else f"{told}: {name}")
+
+
+def reason(error: OSError) -> str:
+    """What the system says of an error. Those of names and of TLS have numbers of their own."""
+    if error.errno and not isinstance(error, socket.gaierror | ssl.SSLError):
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

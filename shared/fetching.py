@@ -65,5 +65,5 @@ class Fetching:
             reply = await inbox.next(PART_WITHIN)
         if reply is None:
             raise errors.DeadlineSpent(f"a part did not come within {PART_WITHIN} s")
-        raise_for(reply.headers or {})
+        raise_for(reply.headers or {}, subject)
         return bytes(reply.data)

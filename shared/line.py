@@ -50,6 +50,7 @@ class Inbox:
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.asked = ""  # the subject of the last message sent with this address
         self.unanswered = 0  # messages sent with this address, less the replies to them
         self._arrived: deque[Msg | errors.Disconnected] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -87,7 +88,7 @@ class Inbox:
             raise item
         self.unanswered -= 1
         if item.headers and item.headers.get("Status") == "503":
-            raise errors.Absent("nobody listens")
+            raise errors.Absent(f"nobody listens on {self.asked}")
         return item
 
     def _wake(self) -> None:
@@ -210,6 +211,7 @@ class Line:
         except (NatsError, OSError) as error:
             raise errors.Disconnected(f"NATS: {error}") from error
         inbox.unanswered += 1
+        inbox.asked = subject
         if task and task.cancelling() > before:
             raise asyncio.CancelledError  # nats-py swallows it while it waits for room to write
 
@@ -287,10 +289,11 @@ class Line:
         await self.reply(msg, failure(errors.DeadlineSpent()) if part is None else Message(part))
 
 
-def raise_for(headers: Headers) -> None:
-    """Raises the error that the headers of a reply tell of, if they do."""
+def raise_for(headers: Headers, subject: str) -> None:
+    """Raises the error that the headers of a reply to a message on this subject tell of, if they do."""
     if code := headers.get(contract.ERROR_CODE):
-        raise errors.named(headers.get(contract.ERROR_NAME, ""), int(code) if code.isdecimal() else 500)
+        name = headers.get(contract.ERROR_NAME, "")
+        raise errors.named(name, int(code) if code.isdecimal() else 500, f"told on {subject}")
 
 
 def failure(error: errors.FleetError, **headers: str) -> Message:

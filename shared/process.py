@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import uvloop
 
 import shared
 from shared import logs, metrics, monitoring, readiness, tracing
-from shared.settings import Settings, SettingsError
+from shared.errors import reason
+from shared.settings import PREFIX, Settings, SettingsError
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,11 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 class CannotStart(Exception):
     """Something outside is not as it must be. The text says what."""
+
+
+def cannot_listen(host: str, port: int, settings: str, error: OSError) -> CannotStart:
+    """Why nothing can listen at an address, and which settings name another."""
+    return CannotStart(f"cannot listen on {host}:{port} ({reason(error)}); {settings} say where")
 
 
 def run(services: Sequence[tuple[str, Service]], settings: Settings) -> int:
@@ -48,7 +54,7 @@ async def _run(services: Sequence[tuple[str, Service]], settings: Settings) -> N
     async with AsyncExitStack() as stack:
         try:
             stack.enter_context(readiness.needed("services", lambda: running))
-            await _enter(stack, "monitoring", monitoring.serving(settings))
+            await _enter(stack, "monitoring", _monitoring(settings))
             for title, service in services:
                 await _enter(stack, title, service(settings))
                 log.info("%s runs", title)
@@ -66,5 +72,16 @@ async def _run(services: Sequence[tuple[str, Service]], settings: Settings) -> N
 async def _enter(stack: AsyncExitStack, title: str, service: AbstractAsyncContextManager[None]) -> None:
     try:
         await stack.enter_async_context(service)
-    except OSError as error:  # a port that is taken, a file that is not there
+    except (OSError, CannotStart) as error:  # a file that is not there, a port that is taken
         raise CannotStart(f"{title} cannot start: {error}") from error
+
+
+@asynccontextmanager
+async def _monitoring(settings: Settings) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(monitoring.serving(settings))
+        except OSError as error:
+            names = f"{PREFIX}METRICS_HOST and {PREFIX}METRICS_PORT"
+            raise cannot_listen(settings.where_metrics_are, settings.metrics_port, names, error) from error
+        yield

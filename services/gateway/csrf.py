@@ -11,6 +11,7 @@ from services.gateway.http import Context
 from services.gateway.problems import Problem
 from shared.contract import CSRF, CsrfToken
 
+TOKENS = "/api/csrf-token"
 CHANGES = {"POST", "PUT", "PATCH", "DELETE"}
 INVALID = "Invalid CSRF token or client identifier."  # Prefect's client reads it, gets a new token, and asks again
 
@@ -28,6 +29,16 @@ async def check(context: Context, request: web.BaseRequest) -> None:
         verdict = await context.bus.call(CSRF, shown, context.settings.deadline)
     if not verdict.valid:
         raise Problem(403, INVALID, {"access-control-allow-origin": "*"}, cors=False)
+
+
+def stands_in(context: Context, request: web.BaseRequest, path: str) -> bool:
+    """Whether a client that wants a token hears from us that none is needed, since the upstream cannot say so itself.
+
+    Prefect's client asks before its first search, and gives up when it hears nothing.
+    """
+    behind, protected = context.behind, context.settings.csrf_protection_enabled
+    asked = (request.method, path) == ("GET", TOKENS)
+    return asked and not protected and behind is not None and behind.posture.needs_no_token
 
 
 def _shown(request: web.BaseRequest, header: str, missing: str) -> str:

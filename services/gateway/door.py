@@ -37,7 +37,8 @@ from services.gateway.problems import Answer, Problem, Unauthorized, Unreachable
 from shared import metrics, origin, tracing
 from shared.bus import Bus
 from shared.errors import Busy, Unavailable
-from shared.settings import Settings
+from shared.process import cannot_listen
+from shared.settings import PREFIX, Settings
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, An
     try:
         if context.behind and not _is_ours(context.behind, request, route):
             endpoint = UPSTREAM
-            return endpoint, await context.behind.upstream.passed_on(request, lambda: context.leaving)
+            return endpoint, await _passed_on(context, context.behind, request, path)
         try:
             await csrf.check(context, request)
         except Unavailable as error:
@@ -125,6 +126,21 @@ async def _answered(context: Context, request: web.BaseRequest) -> tuple[str, An
         elif isinstance(error, Unavailable | Unreachable) and not isinstance(error, Busy):
             log.warning("%s: %r", endpoint, error)
         return endpoint, answer
+
+
+async def _passed_on(
+    context: Context, behind: Behind, request: web.BaseRequest, path: str
+) -> Answer | web.StreamResponse:
+    """The upstream's answer, sent already; or ours where it cannot say what we know of it."""
+    try:
+        return await behind.upstream.passed_on(request, lambda: context.leaving)
+    except Unreachable as error:
+        if not csrf.stands_in(context, request, path):
+            raise
+        if not _may_ask(context.settings, request, path):
+            raise Unauthorized from error
+        log.warning("%s: %r; whoever wants a CSRF token is told that none is needed", UPSTREAM, error)
+        return await http.csrf_token(context, request, {})
 
 
 def _is_ours(behind: Behind, request: web.BaseRequest, route: Route | None) -> bool:
@@ -182,7 +198,10 @@ async def _listening(context: Context) -> AsyncIterator[None]:
     settings = context.settings
     descriptors.allow(settings)
     server = Server(partial(respond, context), settings)
-    listener = await asyncio.get_running_loop().create_server(server, settings.host, settings.port, backlog=BACKLOG)
+    try:
+        listener = await asyncio.get_running_loop().create_server(server, settings.host, settings.port, backlog=BACKLOG)
+    except OSError as error:
+        raise cannot_listen(settings.host, settings.port, f"{PREFIX}HOST and {PREFIX}PORT", error) from error
     log.info("listening on http://%s:%d", *listener.sockets[0].getsockname()[:2])
     try:
         yield

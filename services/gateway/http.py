@@ -13,7 +13,7 @@ from uuid import UUID
 
 from aiohttp import web
 
-from services.gateway import decode, envelope, etag, problems
+from services.gateway import decode, envelope, etag, missing, problems
 from services.gateway.admission import Admission
 from services.gateway.behind import Behind
 from services.gateway.fallback import Fallback
@@ -21,9 +21,8 @@ from services.gateway.fanout import Answering, Deadline, Found
 from services.gateway.problems import Answer, Problem
 from services.gateway.record import Record
 from services.gateway.shadow import Shadow
-from shared import contract
 from shared.bus import Bus
-from shared.contract import BY_ID, BY_NAME, Call, DeploymentById, DeploymentByName, Endpoint, Readiness, Row
+from shared.contract import BY_ID, BY_NAME, Call, DeploymentById, DeploymentByName, Endpoint, Row
 from shared.errors import Unavailable
 from shared.filters import Count, Filter, Paginate
 from shared.settings import Settings
@@ -31,7 +30,6 @@ from shared.settings import Settings
 Q = TypeVar("Q", bound=Call)
 API_VERSION = "0.8.4"  # of Prefect 3.8.8
 OLDEST_VERSION = (0, 8, 0)
-READY_WITHIN = 2.0
 BEGAN = web.RequestKey("began", float)  # what the deadline counts from
 _HEX = "[0-9a-fA-F]"
 _ID = rf"(?P<id>{_HEX}{{8}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{4}}-?{_HEX}{{12}})"
@@ -169,37 +167,13 @@ async def ready(context: Context, request: web.BaseRequest, _: Path) -> Answer:
     if context.leaving:
         return _not_ready(["leaving"])
     if context.probe is None or context.probe.done():  # one for all who ask at a time: anybody may ask
-        context.probe = asyncio.create_task(_missing(context))
-    missing = await asyncio.shield(context.probe)
-    return _not_ready(missing) if missing else Answer(b'{"message":"OK"}')
-
-
-async def _missing(context: Context) -> list[str]:
-    """Who is missing for searches to be answered; nobody while an upstream that is well stands in for the fleet."""
-    behind = context.behind
-    if behind is None:
-        return await _absent(context.bus)
-    asked = asyncio.create_task(
-        behind.upstream.status("GET", "/api/ready", {})
-    )  # beside the services: each may be silent
-    try:
-        missing = await _absent(context.bus)
-        if not missing and behind.posture.agrees:
-            return []
-        return [] if await asked == 200 else [*missing, "upstream"]
-    finally:
-        asked.cancel()
-
-
-async def _absent(bus: Bus) -> list[str]:
-    """The services that do not answer, or whose database does not."""
-    calls = [bus.call(endpoint, Readiness(), READY_WITHIN) for endpoint in contract.READY.values()]
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    return [name for name, result in zip(contract.READY, results, strict=True) if isinstance(result, BaseException)]
+        context.probe = asyncio.create_task(missing.missing(context.bus, context.behind))
+    why = await asyncio.shield(context.probe)
+    return _not_ready(why) if why else Answer(b'{"message":"OK"}')
 
 
 def _not_ready(why: list[str]) -> Answer:
-    message = f"Not ready: {', '.join(why)}"
+    message = f"Not ready: {'; '.join(why)}"
     return Answer(problems.printed({"message": message}), 503, {"retry-after": problems.RETRY_AFTER})
 
 

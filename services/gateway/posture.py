@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from secrets import token_hex
 from typing import NamedTuple
 
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from yarl import URL
 
+from services.gateway import auth
 from services.gateway.envelope import listed
 from services.gateway.upstream import Upstream
 from shared.settings import PREFIX, Settings
@@ -20,14 +21,17 @@ from shared.settings import PREFIX, Settings
 log = logging.getLogger(__name__)
 
 PAUSE = 30.0  # seconds between two looks
-SOON = 1.0  # seconds, as long as none has told anything
+SOON = 1.0  # seconds, while it does not answer, and at least
 ASKING = 5.0  # seconds for one question
 FIRST = 2.0  # seconds that the first look may take; a gateway does not wait longer for its upstream
 PATH = "/api/admin/version"  # nobody is let in there without a password, and POST is not for it
-OPEN, REFUSED, TROUBLE = 200, 403, 500  # 403 is for who shows no CSRF token; Prefect says so before it says 401 or 405
+OPEN, LOCKED, NOT_FOUND, TROUBLE = 200, 401, 404, 500
+REFUSED = 403  # is for who shows no CSRF token; Prefect says so before it says 401 or 405
+AWAY = {502, 503, 504}  # what a proxy says of a server that does not answer
 TRIED = 4  # origins of our list, at most
 LONGEST = 100  # bytes of a version
 AUTH, CSRF, CORS = f"{PREFIX}API_AUTH_STRING", f"{PREFIX}CSRF_PROTECTION_ENABLED", f"{PREFIX}CORS_ALLOWED_ORIGINS"
+NO_API = f"{PREFIX}UPSTREAM is no Prefect API: it has no {PATH} (a base path of the server is not supported)"
 
 
 class Reply(NamedTuple):
@@ -61,6 +65,10 @@ class Posture:
         self._session = session
         self._settings = settings
         self._told: tuple[list[str], list[str]] | None = None
+        self._seen: Seen | None = None
+        self._answers = False
+        self._doubted = asyncio.Event()
+        self._deaf = False  # to doubts: the last one was for nothing
         self.agrees = bool(settings.api_auth_string)
         self.looked = asyncio.Event()
 
@@ -75,13 +83,51 @@ class Posture:
 
     async def watch(self) -> None:
         while True:
+            doubted = self._doubted.is_set()
+            self._doubted.clear()
             try:
-                self._compare(await look(self._session, self._settings))
+                self._take(await look(self._session, self._settings), doubted)
             except (ClientError, OSError, TimeoutError) as error:  # what it told before holds
+                self._answers = False
                 log.debug("the upstream cannot be looked at: %r", error)
             finally:
                 self.looked.set()
-            await asyncio.sleep(SOON if self._told is None else PAUSE)
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until the next look."""
+        await asyncio.sleep(SOON)
+        if self._answers:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PAUSE - SOON):
+                    await self._doubted.wait()
+
+    @property
+    def needs_no_token(self) -> bool:
+        """Whether the upstream, when it was last seen, asked for no CSRF token, and for nothing that we do not."""
+        return self.agrees and self._seen is not None and self._seen.change != REFUSED
+
+    def heard(self, request: web.BaseRequest, status: int | None) -> None:
+        """What it said to a client, None when it was out of reach. Should it have changed, it is looked at at once."""
+        if status is None or status in AWAY or (self.agrees and self._surprises(request, status)):
+            self._doubt()
+
+    def _surprises(self, request: web.BaseRequest, status: int) -> bool:
+        """Whether a client was refused there that is let in here."""
+        secret = self._settings.api_auth_string
+        if status == LOCKED:
+            return not secret or auth.allows(secret, request.headers.get("authorization"))
+        return status == REFUSED and not self._settings.csrf_protection_enabled
+
+    def _doubt(self) -> None:
+        """Looks again soon. Not when the last doubt changed nothing: clients may cause as many as they like."""
+        if not self._deaf:
+            self._doubted.set()
+
+    def _take(self, seen: Seen, doubted: bool) -> None:
+        self._deaf = doubted and self._answers and seen == self._seen
+        self._seen, self._answers = seen, True
+        self._compare(seen)
 
     def _compare(self, seen: Seen) -> None:
         """Sets `agrees`, and tells what differs when that is something else than before."""
@@ -91,7 +137,8 @@ class Posture:
             return
         self._told = weaker, stricter
         for difference in weaker:
-            log.error("%s: set it as there; until then, searches are passed on to the upstream", difference)
+            advice = "" if difference == NO_API else ": set it as there"
+            log.error("%s%s; until then, searches are passed on to the upstream", difference, advice)
         for difference in stricter:
             log.warning("%s", difference)
         if self.agrees:
@@ -137,6 +184,8 @@ def _or_raise(given: Reply | BaseException) -> Reply:
 
 def differences(settings: Settings, seen: Seen) -> tuple[list[str], list[str]]:
     """Where we ask less of clients than the upstream does, and where more."""
+    if NOT_FOUND in {seen.anybody, seen.ours}:
+        return [NO_API], []
     secret, tokens = bool(settings.api_auth_string), settings.csrf_protection_enabled
     origins = listed(settings.cors_allowed_origins)
     open_there, tokens_there = seen.anybody == OPEN, seen.change == REFUSED
@@ -159,6 +208,7 @@ def differences(settings: Settings, seen: Seen) -> tuple[list[str], list[str]]:
 async def watched(upstream: Upstream, settings: Settings) -> AsyncIterator[Posture]:
     """The posture, looked at before the block and again and again until it is left."""
     posture = Posture(upstream.session, settings)
+    upstream.told = posture.heard
     watching = asyncio.create_task(posture.watch())
     watching.add_done_callback(posture.ended)
     try:

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from shared.settings import PREFIX, SettingsError
+
 log = logging.getLogger(__name__)
 
 MOST = 64 * 1024 * 1024  # bytes of the file
@@ -84,11 +86,14 @@ class Record:
 
 @asynccontextmanager
 async def opened(path: str) -> AsyncIterator[Record | None]:
-    """The record, if there is to be one. Raises OSError when the file cannot be opened."""
+    """The record, if there is to be one. Raises SettingsError when the file cannot be opened."""
     if not path:
         yield None
         return
-    record = Record(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), path)
+    try:
+        record = Record(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), path)
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}RECORD: cannot write to {path}: {error.strerror}") from error
     # No executor's thread: Python would wait for it at the end, and nothing ends a write to a disk that hangs.
     writing = Thread(target=record.write, name="record", daemon=True)
     writing.start()

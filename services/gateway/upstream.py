@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 
 from aiohttp import (
+    ClientConnectionError,
     ClientConnectorError,
     ClientError,
     ClientResponse,
@@ -30,6 +31,7 @@ from services.gateway.connection import LONGEST_LINE
 from services.gateway.problems import Answer, Problem, Unreachable
 from services.gateway.tunnel import tunnel
 from shared import metrics
+from shared.errors import reason
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class Upstream:
         self._name = f"classis-{secrets.token_hex(4)}"  # of this process in `Via`
         self._leaving = asyncio.Event()
         self._passing: set[asyncio.Timeout] = set()
+        # Whom a request's outcome is told: the status, or None when there was nobody to answer.
+        self.told: Callable[[web.BaseRequest, int | None], None] = _to_nobody
 
     @property
     def session(self) -> ClientSession:
@@ -166,9 +170,12 @@ class Upstream:
             if mistake is not None:  # the client's body broke off, or was too slow
                 raise mistake from error
             outcome = "failed"
+            if isinstance(error, ClientConnectionError):
+                self.told(request, None)
             raise _unreachable(error) from error
         finally:
             metrics.UPSTREAM.labels(outcome).observe(perf_counter() - began)
+        self.told(request, response.status)
         if response.status == 101 and "upgrade" not in headers:
             response.close()
             raise Unreachable(502, "changes the protocol unasked")
@@ -227,7 +234,11 @@ def _unreachable(error: Exception) -> Unreachable:
     Most errors' texts hold the query or what was sent, which is not for the log.
     """
     if isinstance(error, ClientConnectorError):
-        return Unreachable(503, str(error))
+        return Unreachable(503, f"{error.host}:{error.port}: {reason(error.os_error)}")
     if isinstance(error, ConnectionTimeoutError):
         return Unreachable(503, type(error).__name__)
     return Unreachable(504 if isinstance(error, TimeoutError) else 502, type(error).__name__)
+
+
+def _to_nobody(_: web.BaseRequest, __: int | None) -> None:
+    pass

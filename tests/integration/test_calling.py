@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -117,6 +118,19 @@ async def test_a_service_that_was_killed_while_it_worked_is_absent(connect: Conn
         await killed.close()
         with pytest.raises(errors.Absent):
             await call
+
+
+async def test_the_log_names_who_does_not_listen_and_who_refuses(connect: Connect) -> None:
+    caller = await connect("gateway")
+    with pytest.raises(errors.Absent, match=rf"^nobody listens on {re.escape(RUNS.subject)}$"):
+        await caller.call(RUNS, RunLeg(), 10)
+
+    async def refusing(_: RunLeg) -> Owners:
+        raise errors.DatabaseDown("the password of x")
+
+    async with (await connect("runs")).serve(RUNS, refusing):
+        with pytest.raises(errors.DatabaseDown, match=rf"^told on {re.escape(RUNS.subject)}$"):
+            await caller.call(RUNS, RunLeg(), 10)
 
 
 async def test_slow_work_is_done_once(connect: Connect) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import socket
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from services.gateway.fanout import Deadline, Found
 from shared import bus, metrics, origin
 from shared.contract import READY, Readiness, Ready
 from shared.filters import Count
+from shared.process import CannotStart
 from shared.settings import Settings
 from tests.conftest import folder
 from tests.doors import COUNT, JSON, Held, Wire, head, nothing, on_uvloop, opened
@@ -310,3 +312,16 @@ async def test_however_many_ask_whether_we_are_ready_the_services_are_asked_once
         replies = await asyncio.gather(*(wire.ask("GET", "/api/ready") for wire in wires))
     assert {reply.status for reply in replies} == {200}
     assert asked < 10 * len(READY)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "nosuch.invalid"])
+@on_uvloop
+async def test_an_address_where_nothing_can_listen_is_told_with_the_settings_that_name_it(
+    nats_url: str, host: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        says = rf"^cannot listen on {host}:{port} \(.+\); CLASSIS_HOST and CLASSIS_PORT say where$"
+        with pytest.raises(CannotStart, match=says):
+            async with opened(nats_url, nothing, host=host, port=port):
+                pass

@@ -27,7 +27,19 @@ from tests.collector import Collector, collector
 from tests.fleet import free_port
 
 ROOT = Path(__file__).parents[2]
-FEW_VALUES = {"endpoint", "status", "subject", "outcome", "service", "reason", "kind", "strategy", "pool", "state"}
+FEW_VALUES = {
+    "endpoint",
+    "status",
+    "subject",
+    "outcome",
+    "service",
+    "reason",
+    "kind",
+    "strategy",
+    "pool",
+    "state",
+    "revision",
+}
 
 
 # --- traces
@@ -193,6 +205,21 @@ async def test_ready_while_everything_needed_holds(port: aiohttp.ClientSession) 
     assert (await get(port, "/other"))[0] == 404
 
 
+@pytest.mark.parametrize(("settings", "there", "elsewhere"), [
+    ({"host": "127.0.0.2"}, "127.0.0.2", "127.0.0.1"),
+    ({"host": "127.0.0.2", "metrics_host": "127.0.0.1"}, "127.0.0.1", "127.0.0.2"),
+])  # fmt: skip
+async def test_it_listens_where_it_is_told_and_else_where_the_gateway_does(
+    settings: dict[str, Any], there: str, elsewhere: str
+) -> None:
+    number = free_port()
+    async with monitoring.serving(Settings(metrics_port=number, **settings)), aiohttp.ClientSession() as session:
+        async with session.get(f"http://{there}:{number}/health") as answer:
+            assert answer.status == 200
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(f"http://{elsewhere}:{number}/health")
+
+
 def test_every_label_takes_few_values() -> None:
     assert {label for collected in declared().values() for label in collected._labelnames} <= FEW_VALUES
 
@@ -265,11 +292,11 @@ def until(process: subprocess.Popen[str], event: str) -> list[dict[str, Any]]:
 
 def test_a_process_lives_but_is_not_ready_without_nats_and_leaves_when_told() -> None:
     number = free_port()
-    with classis("flows", metrics_port=str(number)) as process:
+    with classis("flows", metrics_port=str(number), postgres_dsn="postgresql://127.0.0.1:1/none") as process:
         said = until(process, "flows runs")
         assert [answered(number, path) for path in ("health", "ready")] == [
             (200, "OK\n"),
-            (503, "Not ready: NATS for flows\n"),
+            (503, "Not ready: NATS for flows, database for flows\n"),
         ]
         process.send_signal(signal.SIGTERM)
         said += until(process, "stopping")

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -25,6 +26,9 @@ NO_CSRF = "CLASSIS_CSRF_PROTECTION_ENABLED is not true"
 NO_CORS, WRONG_CORS = "CLASSIS_CORS_ALLOWED_ORIGINS allows any", "CLASSIS_CORS_ALLOWED_ORIGINS allows https://b, but"
 MORE_AUTH, MORE_CSRF, MORE_CORS = "lets everybody in", "gives no tokens", "names origins"
 UNKNOWN = "not known yet"
+FORBIDDEN = "/api/block_types/protected"
+TOKENS = "/api/csrf-token?client=00000000-0000-4000-8000-000000000000"
+NO_TOKENS = {"detail": "CSRF protection is disabled."}
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +51,10 @@ class Prefect:
     tokens: bool = False
     origins: str = "*"
     trouble: bool = False
+    base: str = "/api/"
     port: int = field(default_factory=free_port)
     seen: list[str] = field(default_factory=list)
+    looked_at: int = 0
     looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     @property
@@ -58,6 +64,7 @@ class Prefect:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         if request.path == posture.PATH:
             if request.method == "POST":  # of each look, one
+                self.looked_at += 1
                 self.looks.release()
         else:
             self.seen.append(f"{request.method} {request.path}")
@@ -66,6 +73,10 @@ class Prefect:
     def status(self, request: web.BaseRequest) -> int:
         if self.trouble:
             return 500
+        if not request.path.startswith(self.base):
+            return 404
+        if request.path == FORBIDDEN:
+            return 403
         if self.tokens and request.method == "POST" and "prefect-csrf-token" not in request.headers:
             return 403
         if self.secret and request.headers.get("authorization") != login(self.secret):
@@ -222,6 +233,123 @@ async def test_the_first_answer_is_asked_for_often_and_then_seldom(
                 pass
         prefect.secret = SECRET
         assert not [each for each in range(100) if await prefect.has(connect)]
+
+
+@pytest.mark.parametrize("secret", ["", SECRET])
+@on_uvloop
+async def test_what_is_no_prefect_api_is_called_so(
+    nats_url: str, secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    prefect = Prefect(secret, base="/prefect/api/")
+    async with prefect.listening(), opened(nats_url, nothing, upstream=prefect.url, api_auth_string=secret) as connect:
+        await prefect.compared()
+        assert await prefect.has(connect, f"authorization: {login(SECRET)}")
+    [told] = [each.getMessage() for each in caplog.records if each.name == posture.__name__]
+    assert told.startswith("CLASSIS_UPSTREAM is no Prefect API: it has no /api/admin/version (a base path")
+    assert "set it as there" not in told
+
+
+@pytest.fixture
+def _seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(posture, "PAUSE", 3600)
+
+
+async def until(prefect: Prefect, connect: Connect, *headers: str) -> None:
+    """Waits until searches are the upstream's."""
+    async with asyncio.timeout(WITHIN):
+        while not await prefect.has(connect, *headers):
+            pass
+
+
+@pytest.mark.usefixtures("_seldom")
+@pytest.mark.parametrize(
+    ("before", "after", "ours"),
+    [
+        ({}, {"secret": SECRET}, {}),
+        ({}, {"tokens": True}, {}),
+        ({"secret": SECRET}, {"secret": OTHER}, {"api_auth_string": SECRET}),
+    ],
+)
+@on_uvloop
+async def test_who_is_refused_there_and_let_in_here_makes_it_look_again(
+    nats_url: str, before: dict[str, Any], after: dict[str, object], ours: dict[str, Any]
+) -> None:
+    prefect, shown = Prefect(**before), [f"authorization: {login(secret)}" for secret in ours.values()]
+    async with prefect.listening(), opened(nats_url, nothing, upstream=prefect.url, **ours) as connect:
+        assert not await prefect.has(connect, *shown)
+        vars(prefect).update(after)
+        assert not await prefect.has(connect, *shown)
+        assert (await (await connect()).ask("POST", "/api/flows/filter", *shown)).status in {401, 403}
+        await until(prefect, connect, *shown)
+
+
+@pytest.mark.usefixtures("_seldom")
+@on_uvloop
+async def test_an_upstream_that_is_back_is_looked_at(nats_url: str) -> None:
+    prefect = Prefect()
+    async with opened(nats_url, nothing, upstream=prefect.url) as connect:
+        async with prefect.listening():
+            await until_ours(prefect, connect)
+        assert (await (await connect()).ask("GET", "/api/flows")).status == 503
+        prefect.secret = SECRET
+        async with prefect.listening():
+            await until(prefect, connect)
+
+
+async def until_ours(prefect: Prefect, connect: Connect) -> None:
+    async with asyncio.timeout(WITHIN):
+        while await prefect.has(connect):
+            pass
+
+
+@pytest.mark.usefixtures("_seldom")
+@on_uvloop
+async def test_refusals_that_tell_nothing_new_cause_few_looks(nats_url: str) -> None:
+    prefect = Prefect(SECRET)
+    async with (
+        prefect.listening(),
+        opened(nats_url, nothing, upstream=prefect.url, api_auth_string=SECRET) as connect,
+    ):
+        wire = await connect()
+        for path, header in [("/api/flows", "x: y")] * 100:
+            assert (await wire.ask("GET", path, header)).status == 401
+        assert prefect.looked_at == 1
+        for _ in range(200):
+            assert (await wire.ask("GET", FORBIDDEN, f"authorization: {login(SECRET)}")).status == 403
+        assert prefect.looked_at <= 3
+
+
+# --- tokens that the upstream cannot give, being away
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "answers"),
+    [
+        ({}, {}, [(422, NO_TOKENS)] * 2),
+        ({"secret": SECRET}, {"api_auth_string": SECRET}, [(401, None), (422, NO_TOKENS)]),
+        ({"secret": SECRET}, {}, [(503, None)] * 2),
+        ({"tokens": True}, {}, [(503, None)] * 2),
+        ({"tokens": True}, {"csrf_protection_enabled": True}, [(503, None)] * 2),
+        ({}, {"csrf_protection_enabled": True}, [(503, None)] * 2),
+        (None, {}, [(503, None)] * 2),
+        (None, {"api_auth_string": SECRET}, [(503, None)] * 2),
+    ],
+)
+@on_uvloop
+async def test_clients_are_told_that_they_need_no_token_while_the_upstream_is_away(
+    nats_url: str, theirs: dict[str, Any] | None, ours: dict[str, Any], answers: list[tuple[int, object]]
+) -> None:
+    prefect = Prefect(**(theirs or {}))
+    async with opened(nats_url, nothing, upstream=prefect.url, **ours) as connect:
+        if theirs is not None:
+            async with prefect.listening():
+                await prefect.compared()
+                assert (await (await connect()).ask("GET", TOKENS)).body == b"of the upstream"
+        for headers, (status, body) in zip([[], [f"authorization: {login(SECRET)}"]], answers, strict=True):
+            reply = await (await connect()).ask("GET", TOKENS, *headers)
+            assert (reply.status, reply.json if body else None) == (status, body)
+        assert (await (await connect()).ask("POST", TOKENS, f"authorization: {login(SECRET)}")).status in {403, 503}
+        assert (await (await connect()).ask("GET", "/api/flows")).status == 503
 
 
 @on_uvloop

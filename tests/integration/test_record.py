@@ -15,6 +15,7 @@ from services import embedded
 from services.compare.requests import Request, recorded
 from services.gateway import record
 from services.gateway.record import Record
+from shared.settings import SettingsError
 from tests.conftest import folder
 from tests.doors import COUNT, JSON, WITHIN, nothing, on_uvloop, opened
 
@@ -100,7 +101,7 @@ async def test_a_full_disk_is_told_once(nats_url: str, caplog: pytest.LogCapture
 
 @on_uvloop
 async def test_a_file_that_cannot_be_opened(nats_url: str, home: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(SettingsError, match=r"^CLASSIS_RECORD: cannot write to .*No such file"):
         async with opened(nats_url, nothing, record=str(home / "nowhere" / "file")):
             pass
 

@@ -334,7 +334,7 @@ async def test_an_endless_answer_is_ended_in_time(nats_url: str) -> None:
 
 
 @on_uvloop
-async def test_a_certificate_of_nobody_known(nats_url: str) -> None:
+async def test_a_certificate_of_nobody_known(nats_url: str, caplog: pytest.LogCaptureFixture) -> None:
     with folder() as home:
         async with (
             playing(certificate=Authority(home).issue("localhost")) as upstream,
@@ -343,6 +343,8 @@ async def test_a_certificate_of_nobody_known(nats_url: str) -> None:
             reply = await (await connect()).ask("GET", "/x")
             assert (reply.status, reply.json) == (503, {"exception_message": "Service Unavailable"})
             assert not upstream.seen
+    assert "certificate verify failed" in caplog.text
+    assert " ssl:" not in caplog.text
 
 
 @on_uvloop
