@@ -20,7 +20,8 @@ from nats.aio.msg import Msg
 from shared import contract, errors, metrics, origin, parts, tracing
 from shared.contract import ERROR_NAME, REPLICA, Call, Endpoint, Peer
 from shared.fetching import Fetching
-from shared.line import Inbox, Line, Message, raise_for
+from shared.inbox import Inbox
+from shared.line import Line, Message, raise_for
 
 log = logging.getLogger(__name__)
 

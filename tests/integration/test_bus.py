@@ -1,7 +1,6 @@
 """The bus on a real NATS: calls, deadlines, errors, and work that was accepted."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 import nats
@@ -20,13 +19,7 @@ from shared.contract import (
 )
 from shared.line import Message
 from shared.settings import Settings
-from tests.buses import Connect, connecting, never, one_owner
-
-
-@pytest.fixture
-async def connect(nats_url: str) -> AsyncIterator[Connect]:
-    async with connecting(nats_url) as made:
-        yield made
+from tests.buses import Connect, never, one_owner
 
 
 async def test_a_call_is_answered(connect: Connect) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from time import monotonic
 from urllib.parse import urlsplit
@@ -29,15 +28,9 @@ from shared.contract import (
 from shared.filters import FlowRunFilter
 from shared.line import Message
 from shared.settings import Settings
-from tests.buses import ECHO, MEGABYTE, Connect, connecting, one_owner
+from tests.buses import ECHO, MEGABYTE, Connect, one_owner
 from tests.processes import running_in
 from tests.relay import relay
-
-
-@pytest.fixture
-async def connect(nats_url: str) -> AsyncIterator[Connect]:
-    async with connecting(nats_url) as made:
-        yield made
 
 
 async def test_a_lost_connection_that_does_not_come_back_fails_the_calls_in_flight_soon(home: Path) -> None:

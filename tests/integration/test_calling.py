@@ -22,17 +22,11 @@ from shared.contract import ERROR_CODE, ERROR_NAME, RUNS, Owners, Peer, RunLeg
 from shared.line import Line
 from shared.natsclient import SteadyClient
 from shared.settings import Settings
-from tests.buses import Connect, connecting, one_owner
+from tests.buses import Connect, one_owner
 from tests.relay import relay
 
 Raw = Callable[[], Awaitable[Client]]
 FOUND = Owners(bytes(16), 1)
-
-
-@pytest.fixture
-async def connect(nats_url: str) -> AsyncIterator[Connect]:
-    async with connecting(nats_url) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Payloads larger than a message: they arrive whole, and are let go whatever becomes of who asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from nats.aio.msg import Msg
@@ -17,13 +16,7 @@ from shared.contract import (
     Selection,
 )
 from shared.line import Message
-from tests.buses import ECHO, MEGABYTE, Connect, connecting, echoed
-
-
-@pytest.fixture
-async def connect(nats_url: str) -> AsyncIterator[Connect]:
-    async with connecting(nats_url) as made:
-        yield made
+from tests.buses import ECHO, MEGABYTE, Connect, echoed
 
 
 async def test_requests_and_replies_larger_than_a_message_arrive_whole(connect: Connect) -> None:
